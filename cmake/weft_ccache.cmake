@@ -1,0 +1,10 @@
+# Compiles through ccache where it is installed and no other launcher was asked for.
+find_program(WEFT_CCACHE ccache)
+mark_as_advanced(WEFT_CCACHE)
+if(WEFT_CCACHE)
+  foreach(language C CXX CUDA)
+    if(NOT DEFINED CMAKE_${language}_COMPILER_LAUNCHER)
+      set(CMAKE_${language}_COMPILER_LAUNCHER ${WEFT_CCACHE})
+    endif()
+  endforeach()
+endif()

@@ -1,0 +1,18 @@
+# Finds every package that weft builds on. Nothing is downloaded: scripts/setup.sh installs them.
+# weftConfig.cmake.in repeats those that the installed libraries need.
+list(APPEND CMAKE_MODULE_PATH ${PROJECT_SOURCE_DIR}/cmake)
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(Protobuf 3.21 REQUIRED)
+find_package(glog REQUIRED)
+find_package(OneDNN 2.6 REQUIRED)
+find_package(hwy REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+if(WEFT_MPI)
+  find_package(MPI REQUIRED COMPONENTS CXX)
+endif()
+if(BUILD_TESTING)
+  find_package(GTest REQUIRED)
+endif()

@@ -1,0 +1,30 @@
+# weft_test_binary(<name> DEPS <target>...)
+#
+# Makes <name>_tests from tests/<name>/*.cc, linking DEPS and GoogleTest alone, and registers each
+# test case with CTest: label cpu, or label slow where the name of suite or case contains "Slow".
+# The tests may include "tests/support/..." and "tests/<name>/...".
+#
+# Every test gets the compile definition WEFT_SOURCE_DIR (for fixtures and golden files).
+include_guard(GLOBAL)
+include(GoogleTest)
+
+function(weft_test_binary name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS")
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*.cc)
+  if(NOT sources)
+    return()
+  endif()
+  set(root ${PROJECT_BINARY_DIR}/include/${name}_tests)
+  weft_stage(${root} tests/support ${PROJECT_SOURCE_DIR}/tests/support)
+  weft_stage(${root} tests/${name} ${PROJECT_SOURCE_DIR}/tests/${name})
+
+  set(target ${name}_tests)
+  weft_program(${target} SOURCES ${sources}
+    DEPS ${arg_DEPS} GTest::gmock_main GTest::gmock GTest::gtest)
+  target_include_directories(${target} PRIVATE ${root})
+  target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  gtest_discover_tests(${target} TEST_FILTER "-*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_quick
+    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS cpu TIMEOUT 300)
+  gtest_discover_tests(${target} TEST_FILTER "*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_slow
+    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS slow TIMEOUT 1200)
+endfunction()
