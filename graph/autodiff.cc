@@ -1,0 +1,95 @@
+#include "graph/autodiff.h"
+
+#include "absl/strings/str_cat.h"
+#include "graph/grad_context.h"
+#include "runtime/status.h"
+
+namespace weft {
+namespace {
+
+// Which values depend on a target.
+std::vector<bool> Dependents(const Graph& graph, const std::vector<Value>& targets) {
+  std::vector<bool> depends(graph.values.size(), false);
+  for (Value t : targets) {
+    if (t) depends[t.id] = true;
+  }
+  for (const Node& node : graph.nodes) {
+    bool any = false;
+    for (Value v : node.inputs) any = any || (v && depends[v.id]);
+    for (Value v : node.outputs) depends[v.id] = any;
+  }
+  return depends;
+}
+
+Value Sum(GraphBuilder& builder, Value a, Value b) {
+  return a ? builder.Op("add", {a, b}) : b;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value loss,
+                                                 const std::vector<Value>& targets) {
+  WEFT_RETURN_IF_ERROR(builder.status());
+  if (!loss || builder.spec(loss).rank() != 0 || !IsFloat(builder.spec(loss).dtype)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the loss must be a float scalar, not ", builder.spec(loss).ToString()));
+  }
+  GraphBuilder::Scope scope(builder, "grad");
+  const std::vector<bool> depends = Dependents(builder.graph(), targets);
+  std::vector<Value> grads(builder.graph().values.size());
+  grads[loss.id] = builder.Op("fill", {}, {{"value", 1.0},
+                                           {"dtype", std::string(Name(builder.spec(loss).dtype))},
+                                           {"shape", std::vector<int64_t>{}}});
+  for (int n = static_cast<int>(builder.graph().nodes.size()) - 1; n >= 0; --n) {
+    const Node node = builder.graph().nodes[n];  // a copy: Emit grows the vector
+    std::vector<Value> output_grads;
+    bool any = false, needed = false;
+    for (Value v : node.outputs) {
+      // Nodes that this loop emits come after all that are visited, so the size test is enough.
+      output_grads.push_back(v.id < static_cast<int>(grads.size()) ? grads[v.id] : Value());
+      any = any || output_grads.back();
+      needed = needed || (v.id < static_cast<int>(depends.size()) && depends[v.id]);
+    }
+    if (!any || !needed) continue;
+    if (node.op->gradient == nullptr) {
+      return absl::UnimplementedError(absl::StrCat("op '", node.name, "' (", node.op->name,
+                                                   ") has no gradient, but the loss depends on it"));
+    }
+    std::vector<Value> input_grads;
+    {
+      GradContext context(builder, node, std::move(output_grads));
+      input_grads = node.op->gradient(context);
+    }
+    WEFT_RETURN_IF_ERROR(
+        Annotate(builder.status(), absl::StrCat("differentiating '", node.name, "'")));
+    if (input_grads.size() != node.inputs.size()) {
+      return absl::InternalError(absl::StrCat("the gradient of ", node.op->name, " answers ",
+                                              input_grads.size(), " values for ",
+                                              node.inputs.size(), " operands"));
+    }
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const Value input = node.inputs[i];
+      if (!input || !input_grads[i] || !depends[input.id]) continue;
+      if (!(builder.spec(input) == builder.spec(input_grads[i]))) {
+        return absl::InternalError(absl::StrCat(
+            "the gradient of ", node.op->name, " for operand ", i, " is ",
+            builder.spec(input_grads[i]).ToString(), " but the operand is ",
+            builder.spec(input).ToString()));
+      }
+      grads[input.id] = Sum(builder, grads[input.id], input_grads[i]);
+    }
+  }
+  std::vector<Value> result;
+  for (Value t : targets) {
+    Value grad = t ? grads[t.id] : Value();
+    if (grad && builder.graph().info(t).rate == Rate::kStep &&
+        builder.graph().info(grad).rate == Rate::kMicrobatch) {
+      grad = builder.Op("accumulate", {grad});
+    }
+    result.push_back(grad);
+  }
+  WEFT_RETURN_IF_ERROR(builder.status());
+  return result;
+}
+
+}  // namespace weft

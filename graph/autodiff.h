@@ -1,0 +1,18 @@
+// Reverse-mode differentiation: gradients are ops in the graph, emitted by each OpDef's own rule.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "graph/graph_builder.h"
+
+namespace weft {
+
+// Emits the gradient of the scalar `loss` with respect to each of `targets` (values of the builder's
+// graph) and returns them in order; Value() for a target that the loss does not depend on. A target
+// made once per step gets a gradient made once per step: the sum over the microbatches.
+// Errors: a loss that is not a float scalar; an op on the way without a gradient.
+absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value loss,
+                                                 const std::vector<Value>& targets);
+
+}  // namespace weft

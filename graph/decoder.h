@@ -1,0 +1,67 @@
+// The decoder-only transformer, written once over GraphBuilder and shared by the examples and the
+// launcher: embedding, L x (norm, grouped-query causal attention, norm, MLP), norm, head.
+//
+// Parameters are f32 masters, cast to the compute type before use. Their names and shapes:
+//   embedding [v,h]   norm [h]   head [v,h] (absent if tied)
+//   layers.N.attention.norm [h]   .q [h,n,d]   .k .v [h,kv,d]   .o [n,d,h]
+//   layers.N.mlp.norm [h]   .gate .up [h,f]   .down [f,h]   (no gate with GELU)
+// and, with LAYER norms, a norm_bias [h] beside every norm.
+//
+// Facts stated for layout inference, by mesh axis name: over "data" the rows of tokens and targets;
+// over "model" the split of Megatron-LM (arXiv 1909.08053, section 3): vocabulary, heads, ffn. Key and
+// value heads are split where the axis divides them and whole elsewhere. Any other axis is B.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "graph/graph_builder.h"
+
+namespace weft {
+
+struct DecoderConfig {
+  enum class Norm : uint8_t { kRms, kLayer };
+  enum class Activation : uint8_t { kSiluGate, kGelu };
+
+  int64_t layers = 0;
+  int64_t hidden = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;  // 0: as many as heads
+  int64_t head_dim = 0;  // 0: hidden / heads
+  int64_t ffn = 0;
+  int64_t vocab = 0;
+  Norm norm = Norm::kRms;
+  Activation activation = Activation::kSiluGate;
+  double norm_eps = 1e-5;
+  double rope_theta = 10000.0;
+  bool tied_head = false;
+  // Of all matrices; those that write to the residual stream get init_stddev / sqrt(2 * layers).
+  double init_stddev = 0.02;
+  double dropout = 0.0;  // of the embedding and of each branch before its residual sum
+};
+
+// Checks sizes and rates; the message names the field, its value and what is allowed.
+absl::Status ValidateDecoder(const DecoderConfig& config);
+// Number of trained elements of a valid config.
+int64_t NumParameters(const DecoderConfig& config);
+
+// What the body of a decoder offers to a head.
+struct Decoder {
+  Value hidden;  // [b,s,h] in the compute type, after the last norm
+  Value head;    // [v,h] f32 master; the embedding if tied
+};
+
+// Adds inputs "tokens" i32 [batch, sequence] (one microbatch; 0 <= token < vocab) and, with dropout,
+// "dropout_seed" i64 [] per microbatch, the parameters and the body. Errors stick in the builder.
+Decoder BuildDecoder(GraphBuilder& g, const DecoderConfig& config, int64_t batch, int64_t sequence,
+                     DType compute);
+// BuildDecoder and the loss of one microbatch, an f32 scalar: loss_scale * sum of token losses. Adds
+// inputs "targets" i32 [batch, sequence] (negative: not counted) and "loss_scale" f32 [] per step
+// (1 / valid tokens of the global batch), so that the sum over microbatches is the batch's mean.
+Value BuildDecoderLoss(GraphBuilder& g, const DecoderConfig& config, int64_t batch,
+                       int64_t sequence, DType compute);
+// BuildDecoder and the logits f32 [batch, sequence, vocab]: those at position i foretell token i + 1.
+Value BuildDecoderLogits(GraphBuilder& g, const DecoderConfig& config, int64_t batch,
+                         int64_t sequence, DType compute);
+
+}  // namespace weft

@@ -1,0 +1,48 @@
+// FactorMap: an op's index structure, einsum-like. The legal SBP signatures of an op are derived from
+// it (parallel/signatures), never listed by hand: splitting a factor over a mesh axis splits every
+// operand dimension that carries it and leaves results without it partial.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "graph/sbp.h"
+#include "runtime/monoid.h"
+
+namespace weft {
+
+// A factor id in a dimension's place: the dimension must be whole on every rank.
+inline constexpr int kWhole = -1;
+
+struct Factor {
+  std::string name;
+  // How a result that lacks this factor combines when the factor is split: empty = splitting is then
+  // illegal; one entry for all results; else one per result.
+  std::vector<Monoid> reduce;
+  // If > 0, the number of parts must divide it (reshape cuts, key/value heads). 0: any number of parts.
+  int64_t must_divide = 0;
+  // Whether a zigzag split is legal too (the kernel reads multi-interval boxes along it).
+  bool zigzag = true;
+};
+
+// "If these inputs are P(monoid) and all others B, every result is P(monoid)."
+struct Linearity {
+  Monoid monoid = Monoid::kSum;
+  std::vector<int> inputs;
+};
+
+struct FactorMap {
+  std::vector<Factor> factors;
+  std::vector<std::vector<int>> inputs;   // [operand][dim] -> factor id or kWhole
+  std::vector<std::vector<int>> outputs;  // [result][dim] -> factor id or kWhole
+  std::vector<Linearity> linear;
+
+  // Adds a factor and returns its id.
+  int Add(Factor factor) {
+    factors.push_back(std::move(factor));
+    return static_cast<int>(factors.size()) - 1;
+  }
+};
+
+}  // namespace weft

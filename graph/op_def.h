@@ -1,0 +1,110 @@
+// OpDef: all that weft knows of an op, in one plain struct (designated initialisers). Kernels, layout
+// signatures, gradients and costs follow from it; no other file names an op.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "graph/factor_map.h"
+#include "graph/value.h"
+#include "runtime/attrs.h"
+#include "runtime/kernel.h"
+#include "runtime/tensor_spec.h"
+
+namespace weft {
+
+class GradContext;  // graph/grad_context.h
+
+// Logical operand specs and attributes at graph-building time.
+struct InferContext {
+  absl::Span<const TensorSpec> inputs;
+  const Attrs& attrs;
+
+  int num_inputs() const { return static_cast<int>(inputs.size()); }
+  const TensorSpec& in(int i) const { return inputs[i]; }
+  // Attribute `name` as a dimension of input 0, negative counting from the end.
+  int Axis(std::string_view name, int input = 0) const {
+    const int64_t axis = attrs.Int(name);
+    return static_cast<int>(axis < 0 ? axis + inputs[input].rank() : axis);
+  }
+  // One output with the spec of input i.
+  std::vector<TensorSpec> Like(int i) const { return {inputs[i]}; }
+};
+
+// As InferContext, with the results' logical specs.
+struct LayoutContext : InferContext {
+  absl::Span<const TensorSpec> outputs;
+
+  // Every dimension its own factor, operands aligned at the right as in broadcasting; a dimension of
+  // extent 1 against a larger one is kWhole. No linearity.
+  FactorMap Elementwise() const;
+  // Elementwise, but dimension `dim` of output 0 (and what aligns with it) must be whole.
+  FactorMap ElementwiseExcept(int dim) const;
+};
+
+// Specs of one rank's parts (local shapes), for costs and workspace.
+struct CostContext {
+  absl::Span<const TensorSpec> inputs;
+  absl::Span<const TensorSpec> outputs;
+  const Attrs& attrs;
+  int64_t bytes() const;  // of all operands, once each
+};
+
+// Work of one firing on one rank: arithmetic operations and bytes touched in memory.
+struct Cost {
+  double flops = 0;
+  double bytes = 0;
+};
+
+struct OpDef {
+  std::string name;
+  // Operand names; "x?" may be absent (trailing only), "xs*" takes any number >= 1 (last only).
+  std::vector<std::string> inputs;
+  std::vector<std::string> outputs;
+  // Every attribute with its default; the default also fixes the type.
+  std::map<std::string, Attr> attrs;
+
+  // Logical specs in, logical specs out, or InvalidArgument naming shapes and the remedy.
+  absl::StatusOr<std::vector<TensorSpec>> (*infer)(const InferContext&) = nullptr;
+  FactorMap (*layout)(const LayoutContext&) = nullptr;
+  // One gradient per input; Value() where an input has none. nullptr: not differentiable.
+  std::vector<Value> (*gradient)(GradContext&) = nullptr;
+  Cost (*cost)(const CostContext&) = nullptr;
+  // Scratch bytes on one rank; nullptr: none.
+  int64_t (*workspace)(const CostContext&) = nullptr;
+
+  Kernel cpu = nullptr;
+  Kernel cuda = nullptr;
+
+  // (input, output) pairs that may share memory; the kernel is correct either way.
+  std::vector<std::pair<int, int>> in_place = {};
+  // Outputs whose kernel can add to present contents (KernelContext::accumulate).
+  std::vector<int> accumulates = {};
+  // Results depend on logical index and a seed operand; equality laws still hold across splits.
+  bool stochastic = false;
+  // The one rate change of a program: per-microbatch operand, per-step result (the sum over the
+  // step's microbatches).
+  bool sums_microbatches = false;
+};
+
+// Owns the definitions, by name. Filled once at start, then read-only and shared by all threads.
+class OpRegistry {
+ public:
+  // CHECKs that the name is new and the definition complete (infer, layout, cost).
+  void Add(OpDef op);
+  // nullptr if unknown. Pointers stay valid while the registry lives.
+  const OpDef* Find(std::string_view name) const;
+  // In name order.
+  std::vector<const OpDef*> All() const;
+
+ private:
+  std::map<std::string, OpDef, std::less<>> ops_;
+};
+
+}  // namespace weft

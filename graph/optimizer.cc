@@ -1,0 +1,169 @@
+#include "graph/optimizer.h"
+
+#include <cmath>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "graph/autodiff.h"
+#include "runtime/status.h"
+
+namespace weft {
+namespace {
+
+// The per-step scalars that every update takes.
+struct StepScalars {
+  Value learning_rate, step, clip;
+};
+
+struct Parameter {
+  std::string name;
+  Value value, gradient;
+};
+
+absl::Status CheckRate(const char* field, double value, bool below_one) {
+  if (std::isfinite(value) && value >= 0 && (!below_one || value < 1)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("optimizer ", field, " is ", value,
+                                                 "; it must be ", below_one ? "in [0, 1)"
+                                                                            : "0 or more"));
+}
+
+// A zero-initialised variable like the parameter, lying as it does.
+Value StateLike(GraphBuilder& g, const Parameter& parameter, const char* suffix) {
+  Value state = g.State(absl::StrCat(parameter.name, ".", suffix), g.spec(parameter.value),
+                        Constant(0.0));
+  const std::optional<Layout> annotation = g.graph().info(parameter.value).annotation;
+  if (annotation) g.Annotate(state, ToString(*annotation, g.graph().mesh(parameter.value)));
+  return state;
+}
+
+double WeightDecay(GraphBuilder& g, const Parameter& parameter, const OptimizerConfig& config) {
+  return g.spec(parameter.value).rank() >= 2 ? config.weight_decay : 0.0;
+}
+
+void AddSgd(GraphBuilder& g, const Parameter& p, const StepScalars& s, const OptimizerConfig& c) {
+  Value momentum = StateLike(g, p, "momentum");
+  const std::vector<Value> next =
+      g.Emit("sgd", {p.value, momentum, p.gradient, s.learning_rate, s.clip},
+             {{"momentum", c.momentum},
+              {"weight_decay", WeightDecay(g, p, c)},
+              {"nesterov", c.nesterov}},
+             absl::StrCat("optimizer.", p.name));
+  if (!g.status().ok()) return;
+  g.Update(p.value, next[0]);
+  g.Update(momentum, next[1]);
+}
+
+void AddAdamW(GraphBuilder& g, const Parameter& p, const StepScalars& s, const OptimizerConfig& c) {
+  Value m = StateLike(g, p, "m");
+  Value v = StateLike(g, p, "v");
+  const std::vector<Value> next =
+      g.Emit("adamw", {p.value, m, v, p.gradient, s.learning_rate, s.step, s.clip},
+             {{"beta1", c.beta1},
+              {"beta2", c.beta2},
+              {"eps", c.eps},
+              {"weight_decay", WeightDecay(g, p, c)}},
+             absl::StrCat("optimizer.", p.name));
+  if (!g.status().ok()) return;
+  g.Update(p.value, next[0]);
+  g.Update(m, next[1]);
+  g.Update(v, next[2]);
+}
+
+void AddLamb(GraphBuilder& g, const Parameter& p, const StepScalars& s, const OptimizerConfig& c) {
+  Value m = StateLike(g, p, "m");
+  Value v = StateLike(g, p, "v");
+  GraphBuilder::Scope scope(g, absl::StrCat("optimizer.", p.name));
+  const std::vector<Value> next =
+      g.Emit("lamb_update", {p.value, m, v, p.gradient, s.step, s.clip},
+             {{"beta1", c.beta1},
+              {"beta2", c.beta2},
+              {"eps", c.eps},
+              {"weight_decay", WeightDecay(g, p, c)},
+              {"bias_correction", c.bias_correction}},
+             "update");
+  if (!g.status().ok()) return;
+  Value param_sq = g.Op("sum_squares", {p.value}, {}, "param_sq");
+  Value update_sq = g.Op("sum_squares", {next[2]}, {}, "update_sq");
+  g.Update(p.value, g.Op("lamb_apply", {p.value, next[2], param_sq, update_sq, s.learning_rate},
+                         {}, "apply"));
+  g.Update(m, next[0]);
+  g.Update(v, next[1]);
+}
+
+absl::StatusOr<std::vector<Parameter>> GradientsOf(GraphBuilder& g, Value loss) {
+  std::vector<Parameter> parameters;
+  std::vector<Value> targets;
+  for (const Variable& variable : g.graph().variables) {
+    if (!variable.trainable) continue;
+    parameters.push_back({variable.name, variable.value, Value()});
+    targets.push_back(variable.value);
+  }
+  if (targets.empty()) {
+    return absl::InvalidArgumentError("the graph has no trainable variable to optimize");
+  }
+  WEFT_ASSIGN_OR_RETURN(const std::vector<Value> gradients, Differentiate(g, loss, targets));
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (!gradients[i]) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the loss does not depend on parameter '", parameters[i].name,
+                       "'; remove it, or make it a state"));
+    }
+    parameters[i].gradient = gradients[i];
+  }
+  return parameters;
+}
+
+// The factor by which all gradients are scaled, and the norm before.
+std::vector<Value> AddClip(GraphBuilder& g, const std::vector<Parameter>& parameters,
+                           double max_norm) {
+  GraphBuilder::Scope scope(g, "clip");
+  std::vector<Value> squares;
+  for (const Parameter& p : parameters) {
+    squares.push_back(g.Op("sum_squares", {p.gradient}, {}, p.name));
+  }
+  return g.Emit("clip_scale", {g.Op("add_n", squares)}, {{"max_norm", max_norm}}, "scale");
+}
+
+absl::Status TryAdd(GraphBuilder& g, Value loss, const OptimizerConfig& config) {
+  WEFT_RETURN_IF_ERROR(g.status());
+  WEFT_RETURN_IF_ERROR(ValidateOptimizer(config));
+  WEFT_ASSIGN_OR_RETURN(const std::vector<Parameter> parameters, GradientsOf(g, loss));
+  const std::vector<Value> clip = AddClip(g, parameters, config.clip_norm);
+  WEFT_RETURN_IF_ERROR(g.status());
+  StepScalars scalars;
+  scalars.clip = clip[0];
+  scalars.learning_rate = g.Input("learning_rate", {{}, DType::kF32}, Rate::kStep);
+  if (config.kind != OptimizerConfig::Kind::kSgd) {
+    scalars.step = g.Input("step", {{}, DType::kF32}, Rate::kStep);
+  }
+  for (const Parameter& p : parameters) {
+    switch (config.kind) {
+      case OptimizerConfig::Kind::kSgd: AddSgd(g, p, scalars, config); break;
+      case OptimizerConfig::Kind::kAdamW: AddAdamW(g, p, scalars, config); break;
+      case OptimizerConfig::Kind::kLamb: AddLamb(g, p, scalars, config); break;
+    }
+  }
+  const bool per_step = g.graph().info(loss).rate == Rate::kStep;
+  g.Output("loss", per_step ? loss : g.Op("accumulate", {loss}, {}, "loss"));
+  g.Output("grad_norm", clip[1]);
+  return g.status();
+}
+
+}  // namespace
+
+absl::Status ValidateOptimizer(const OptimizerConfig& config) {
+  WEFT_RETURN_IF_ERROR(CheckRate("momentum", config.momentum, true));
+  WEFT_RETURN_IF_ERROR(CheckRate("beta1", config.beta1, true));
+  WEFT_RETURN_IF_ERROR(CheckRate("beta2", config.beta2, true));
+  WEFT_RETURN_IF_ERROR(CheckRate("eps", config.eps, false));
+  WEFT_RETURN_IF_ERROR(CheckRate("weight_decay", config.weight_decay, false));
+  return CheckRate("clip_norm", config.clip_norm, false);
+}
+
+absl::Status AddOptimizer(GraphBuilder& g, Value loss, const OptimizerConfig& config) {
+  absl::Status status = TryAdd(g, loss, config);
+  if (!status.ok()) g.Fail(status);
+  return status;
+}
+
+}  // namespace weft

@@ -1,0 +1,35 @@
+#include "runtime/arena.h"
+
+#include <sys/mman.h>
+
+#include "absl/strings/str_cat.h"
+
+namespace weft {
+namespace {
+
+constexpr int64_t kHugePage = 2 << 20;
+
+}  // namespace
+
+absl::StatusOr<Arena> Arena::Allocate(int64_t bytes) {
+  if (bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("an arena of ", bytes, " bytes"));
+  }
+  Arena arena;
+  if (bytes == 0) return arena;
+  void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) {
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for an arena of ", bytes, " bytes"));
+  }
+  if (bytes >= kHugePage) madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+  arena.data_ = static_cast<std::byte*>(data);
+  arena.bytes_ = bytes;
+  return arena;
+}
+
+Arena::~Arena() {
+  if (data_ != nullptr) munmap(data_, static_cast<size_t>(bytes_));
+}
+
+}  // namespace weft

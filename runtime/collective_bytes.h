@@ -1,0 +1,35 @@
+// Which way CPU collectives go, and so how many payload bytes each rank sends. The planner prices
+// and predicts with these; CpuCommunicator decides with them; a test holds the transport's counters
+// equal. Ranks are positions in the group, counts are in elements.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "absl/types/span.h"
+#include "runtime/dtype.h"
+
+namespace weft {
+
+// Below this each rank sends all it has to all others: one step instead of two or more.
+inline constexpr int64_t kDirectBytes = 64 << 10;
+// Large transfers are cut into pieces of this size, one reduced or handed on while the next arrives.
+inline constexpr int64_t kPieceBytes = 256 << 10;
+
+// Whether an all-reduce is one exchange of everything, rather than reduce-scatter and all-gather.
+bool AllReduceIsDirect(int size, int64_t count, DType dtype);
+// Whether an all-gather sends each block directly to all, rather than around a ring.
+bool AllGatherIsDirect(absl::Span<const int64_t> counts, DType dtype);
+// Whether a broadcast goes down a binomial tree, rather than along a chain in pieces.
+bool BroadcastIsTree(int size, int64_t count, DType dtype);
+// Elements [first, second) of `count` that rank `rank` reduces in a two-step all-reduce.
+std::pair<int64_t, int64_t> AllReduceBlock(int rank, int size, int64_t count);
+
+// Payload bytes that `rank` sends to other ranks.
+int64_t AllReduceBytesSent(int rank, int size, int64_t count, DType dtype);
+int64_t ReduceScatterBytesSent(int rank, absl::Span<const int64_t> counts, DType dtype);
+int64_t AllGatherBytesSent(int rank, absl::Span<const int64_t> counts, DType dtype);
+int64_t AllToAllBytesSent(int rank, absl::Span<const int64_t> send_counts, DType dtype);
+int64_t BroadcastBytesSent(int rank, int size, int root, int64_t count, DType dtype);
+
+}  // namespace weft

@@ -1,0 +1,31 @@
+// Ranks as processes under mpirun or srun. Only mpi_transport.cc includes mpi.h; a build without MPI
+// has mpi_absent.cc in its place.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "runtime/transport.h"
+
+namespace weft {
+
+struct MpiOptions {
+  // How long, after a failure on any rank, the ranks may take to come to Close before all processes
+  // are aborted (exit code 3). A run without failure waits as long as it takes.
+  std::chrono::milliseconds abort_after{10000};
+  // Longest single MPI message; a longer one travels in several. At most 2^31 - 1.
+  int64_t chunk_bytes = int64_t{1} << 30;
+};
+
+// Whether this process was started by an MPI launcher (by its environment; MPI is not touched).
+bool StartedByMpi();
+
+// Initialises MPI and answers this rank's end of the world communicator. A thread that the transport
+// owns makes all MPI calls, MPI_Init and MPI_Finalize among them, and sleeps when nothing is in
+// flight; the destructor calls Close. MPI allows this once per process: FailedPrecondition the second
+// time, Internal if MPI fails, Unimplemented in a build without MPI. The caller owns the result.
+absl::StatusOr<std::unique_ptr<Transport>> StartMpi(const MpiOptions& options = {});
+
+}  // namespace weft
