@@ -25,6 +25,16 @@ Value Sum(GraphBuilder& builder, Value a, Value b) {
   return a ? builder.Op("add", {a, b}) : b;
 }
 
+// A gradient that comes from constants alone (of a bias under a linear loss) is made once per step,
+// though every microbatch's loss adds to it: tie it to `loss`, made once per microbatch.
+Value PerMicrobatch(GraphBuilder& builder, Value grad, Value loss) {
+  const DType dtype = builder.spec(grad).dtype;
+  if (builder.spec(loss).dtype != dtype) {
+    loss = builder.Op("cast", {loss}, {{"dtype", std::string(Name(dtype))}});
+  }
+  return builder.Op("add", {grad, builder.Op("scale", {loss}, {{"factor", 0.0}})});
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value loss,
@@ -83,7 +93,10 @@ absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value lo
   for (Value t : targets) {
     Value grad = t ? grads[t.id] : Value();
     if (grad && builder.graph().info(t).rate == Rate::kStep &&
-        builder.graph().info(grad).rate == Rate::kMicrobatch) {
+        builder.graph().info(loss).rate == Rate::kMicrobatch) {
+      if (builder.graph().info(grad).rate == Rate::kStep) {
+        grad = PerMicrobatch(builder, grad, loss);
+      }
       grad = builder.Op("accumulate", {grad});
     }
     result.push_back(grad);

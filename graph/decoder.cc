@@ -168,8 +168,8 @@ Decoder Body::Build(int64_t batch, int64_t sequence) {
     x = g_.Op("add", {x, Mlp(x)}, {}, "result");
   }
   decoder.hidden = Norm(x);
-  decoder.head = c_.tied_head ? embedding
-                              : Master("head", {c_.vocab, c_.hidden}, c_.init_stddev, 0);
+  decoder.head =
+      c_.tied_head ? embedding : Master("head", {c_.vocab, c_.hidden}, c_.init_stddev, 0);
   return decoder;
 }
 
@@ -181,13 +181,13 @@ absl::Status CheckActivations(const DecoderConfig& config, int64_t batch, int64_
   const int64_t widest = std::max({config.hidden, config.ffn, config.vocab,
                                    Resolved(config).heads * Resolved(config).head_dim});
   if (batch * sequence > kMaxElements / widest) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "decoder activations of batch ", batch, " x sequence ", sequence, " x ", widest,
-        " are more than ", kMaxElements, " elements"));
+    return absl::InvalidArgumentError(absl::StrCat("decoder activations of batch ", batch,
+                                                   " x sequence ", sequence, " x ", widest,
+                                                   " are more than ", kMaxElements, " elements"));
   }
   if (!IsFloat(compute)) {
-    return absl::InvalidArgumentError(absl::StrCat("a decoder cannot compute in ",
-                                                   std::string(Name(compute))));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a decoder cannot compute in ", std::string(Name(compute))));
   }
   return absl::OkStatus();
 }
@@ -201,12 +201,11 @@ absl::Status ValidateDecoder(const DecoderConfig& config) {
   WEFT_RETURN_IF_ERROR(CheckRange("kv_heads", config.kv_heads, 0, kMaxExtent));
   WEFT_RETURN_IF_ERROR(CheckRange("head_dim", config.head_dim, 0, kMaxExtent));
   WEFT_RETURN_IF_ERROR(CheckRange("ffn", config.ffn, 1, kMaxExtent));
-  WEFT_RETURN_IF_ERROR(
-      CheckRange("vocab", config.vocab, 1, std::numeric_limits<int32_t>::max()));
+  WEFT_RETURN_IF_ERROR(CheckRange("vocab", config.vocab, 1, std::numeric_limits<int32_t>::max()));
   if (config.head_dim == 0 && config.hidden % config.heads != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("decoder hidden ", config.hidden, " is not a multiple of heads ", config.heads,
-                     "; change one of them or set head_dim"));
+    return absl::InvalidArgumentError(absl::StrCat("decoder hidden ", config.hidden,
+                                                   " is not a multiple of heads ", config.heads,
+                                                   "; change one of them or set head_dim"));
   }
   const DecoderConfig c = Resolved(config);
   if (c.heads % c.kv_heads != 0) {
@@ -270,7 +269,9 @@ Value BuildDecoderLogits(GraphBuilder& g, const DecoderConfig& config, int64_t b
   if (!g.status().ok()) return Value();
   Value hidden = decoder.hidden;
   if (compute != DType::kF32) hidden = g.Op("cast", {hidden}, {{"dtype", "f32"}}, "hidden");
-  return g.Op("einsum", {hidden, decoder.head}, {{"equation", "bsh,vh->bsv"}}, "logits");
+  Value logits = g.Op("einsum", {hidden, decoder.head}, {{"equation", "bsh,vh->bsv"}}, "logits");
+  g.Annotate(logits, "[]");
+  return logits;
 }
 
 }  // namespace weft

@@ -8,8 +8,8 @@
 // and, with LAYER norms, a norm_bias [h] beside every norm.
 //
 // Facts stated for layout inference, by mesh axis name: over "data" the rows of tokens and targets;
-// over "model" the split of Megatron-LM (arXiv 1909.08053, section 3): vocabulary, heads, ffn. Key and
-// value heads are split where the axis divides them and whole elsewhere. Any other axis is B.
+// over "model" the split of Megatron-LM (arXiv 1909.08053, section 3): vocabulary, heads, ffn. Key
+// and value heads are split where the axis divides them and whole elsewhere. Any other axis is B.
 #pragma once
 
 #include <cstdint>
@@ -51,16 +51,19 @@ struct Decoder {
   Value head;    // [v,h] f32 master; the embedding if tied
 };
 
-// Adds inputs "tokens" i32 [batch, sequence] (one microbatch; 0 <= token < vocab) and, with dropout,
-// "dropout_seed" i64 [] per microbatch, the parameters and the body. Errors stick in the builder.
+// Adds inputs "tokens" i32 [batch, sequence] (one microbatch; 0 <= token < vocab) and, with
+// dropout, "dropout_seed" i64 [] per microbatch, the parameters and the body. Errors stick in the
+// builder.
 Decoder BuildDecoder(GraphBuilder& g, const DecoderConfig& config, int64_t batch, int64_t sequence,
                      DType compute);
-// BuildDecoder and the loss of one microbatch, an f32 scalar: loss_scale * sum of token losses. Adds
-// inputs "targets" i32 [batch, sequence] (negative: not counted) and "loss_scale" f32 [] per step
-// (1 / valid tokens of the global batch), so that the sum over microbatches is the batch's mean.
+// BuildDecoder and the loss of one microbatch, an f32 scalar: loss_scale * sum of token losses.
+// Adds inputs "targets" i32 [batch, sequence] (negative: not counted) and "loss_scale" f32 [] per
+// step (1 / valid tokens of the global batch), so that the sum over microbatches is the batch's
+// mean.
 Value BuildDecoderLoss(GraphBuilder& g, const DecoderConfig& config, int64_t batch,
                        int64_t sequence, DType compute);
-// BuildDecoder and the logits f32 [batch, sequence, vocab]: those at position i foretell token i + 1.
+// BuildDecoder and the logits f32 [batch, sequence, vocab], whole on every rank: those at position
+// i foretell token i + 1.
 Value BuildDecoderLogits(GraphBuilder& g, const DecoderConfig& config, int64_t batch,
                          int64_t sequence, DType compute);
 

@@ -1,5 +1,5 @@
-// What a node says of its results without being told: their names and their rate. The builder's rules
-// once more, shared by both directions of the text form, which leaves out what they give.
+// What a node says of its results without being told: their names and their rate. The builder's
+// rules once more, shared by both directions of the text form, which leaves out what they give.
 #pragma once
 
 #include <string>

@@ -15,7 +15,7 @@ Value GradContext::input(int i) const { return inputs_[i]; }
 Value GradContext::output(int i) const { return outputs_[i]; }
 int GradContext::num_inputs() const { return static_cast<int>(inputs_.size()); }
 const Attrs& GradContext::attrs() const { return attrs_; }
-const TensorSpec& GradContext::spec(Value value) const { return builder_.spec(value); }
+TensorSpec GradContext::spec(Value value) const { return builder_.spec(value); }
 
 std::vector<Value> GradContext::Emit(std::string_view op, std::vector<Value> inputs, Attrs attrs) {
   return builder_.Emit(op, std::move(inputs), std::move(attrs));

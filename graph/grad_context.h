@@ -23,8 +23,8 @@ class GradContext {
   // Gradient arriving at result i; Value() if nothing differentiable uses it.
   Value output_grad(int i) const { return output_grads_[i]; }
   const Attrs& attrs() const;
-  // Logical spec of a value.
-  const TensorSpec& spec(Value value) const;
+  // Logical spec of a value; a copy, since Emit moves the graph's own.
+  TensorSpec spec(Value value) const;
   // Adds an op; its results. Errors stick in the builder.
   std::vector<Value> Emit(std::string_view op, std::vector<Value> inputs, Attrs attrs = {});
   // Emit of an op with one result.

@@ -150,7 +150,12 @@ absl::Status Verify(const Graph& graph) {
           graph.spec(variable.value).ToString()));
     }
   }
+  std::set<std::string> output_names;
   for (const GraphOutput& output : graph.outputs) {
+    if (output.name.empty() || !output_names.insert(output.name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("two outputs are named '", output.name, "', or one has no name"));
+    }
     if (!output.value || !defined[output.value.id]) {
       return absl::InvalidArgumentError(absl::StrCat("output '", output.name, "' is not defined"));
     }

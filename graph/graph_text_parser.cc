@@ -77,8 +77,8 @@ absl::Status Parser::At(const absl::Status& status, const char* field, int index
   if (status.ok()) return status;
   const TextFormat::ParseLocation place =
       lines_.GetLocation(GraphDef::descriptor()->FindFieldByName(field), index);
-  return absl::InvalidArgumentError(absl::StrCat(file_, ":", place.line + 1, ": ", what, ": ",
-                                                 std::string(status.message())));
+  return absl::InvalidArgumentError(
+      absl::StrCat(file_, ":", place.line + 1, ": ", what, ": ", std::string(status.message())));
 }
 
 absl::Status Parser::Syntax(const std::string& text) {
@@ -98,7 +98,8 @@ absl::StatusOr<Value> Parser::Find(const std::string& name) const {
   if (it != values_.end()) return it->second;
   if (later_nodes_.count(name.substr(0, name.find(':')))) {
     return absl::InvalidArgumentError(
-        absl::StrCat("'", name, "' is used before it is defined; a graph has no cycles, and its "
+        absl::StrCat("'", name,
+                     "' is used before it is defined; a graph has no cycles, and its "
                      "nodes stand after their operands"));
   }
   return absl::InvalidArgumentError(absl::StrCat("nothing is named '", name, "'"));
@@ -159,8 +160,8 @@ absl::StatusOr<Value> Parser::AddValue(const ValueDef& def, std::string default_
 absl::Status Parser::AddInput(const InputDef& def) {
   WEFT_RETURN_IF_ERROR(Claim(def.name()));
   WEFT_ASSIGN_OR_RETURN(TensorSpec spec, ParseSpec(def.value().type()));
-  WEFT_ASSIGN_OR_RETURN(const Value value, AddValue(def.value(), def.name(), std::move(spec),
-                                                    Rate::kMicrobatch));
+  WEFT_ASSIGN_OR_RETURN(const Value value,
+                        AddValue(def.value(), def.name(), std::move(spec), Rate::kMicrobatch));
   graph_.inputs.push_back({def.name(), value});
   return absl::OkStatus();
 }
@@ -178,14 +179,12 @@ absl::Status Parser::AddVariable(const VariableDef& def) {
   variable.init_op = def.init_op();
   variable.trainable = def.trainable();
   WEFT_ASSIGN_OR_RETURN(variable.init_attrs, ReadAttrs(*op, def.init_attrs()));
-  absl::StatusOr<std::vector<TensorSpec>> made =
-      op->infer(InferContext{{}, variable.init_attrs});
+  absl::StatusOr<std::vector<TensorSpec>> made = op->infer(InferContext{{}, variable.init_attrs});
   WEFT_RETURN_IF_ERROR(Annotate(made.status(), def.init_op()));
   if (made->size() != 1 || made->front().shape != spec.shape) {
-    return absl::InvalidArgumentError(absl::StrCat(def.init_op(), " makes ",
-                                                   made->empty() ? "nothing"
-                                                                 : made->front().ToString(),
-                                                   " but the variable is ", spec.ToString()));
+    return absl::InvalidArgumentError(
+        absl::StrCat(def.init_op(), " makes ", made->empty() ? "nothing" : made->front().ToString(),
+                     " but the variable is ", spec.ToString()));
   }
   WEFT_ASSIGN_OR_RETURN(variable.value,
                         AddValue(def.value(), def.name(), std::move(spec), Rate::kStep));
@@ -222,8 +221,8 @@ absl::Status Parser::AddResults(const NodeDef& def, Node& node, std::vector<Tens
     const ValueDef& value_def = def.outputs_size() > 0 ? def.outputs(i) : ValueDef();
     WEFT_RETURN_IF_ERROR(CheckSize(specs[i]));
     if (!value_def.type().empty() && value_def.type() != specs[i].ToString()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "result ", i, " is ", specs[i].ToString(), " but the text says ", value_def.type()));
+      return absl::InvalidArgumentError(absl::StrCat("result ", i, " is ", specs[i].ToString(),
+                                                     " but the text says ", value_def.type()));
     }
     WEFT_ASSIGN_OR_RETURN(const Value value, AddValue(value_def, DefaultResultName(node, i),
                                                       std::move(specs[i]), rate));
@@ -281,9 +280,9 @@ absl::Status Parser::References() {
     absl::StatusOr<Value> update = Find(def.update());
     absl::Status status = update.status();
     if (status.ok() && !(graph_.spec(*update) == graph_.spec(graph_.variables[i].value))) {
-      status = absl::InvalidArgumentError(absl::StrCat(
-          "'", def.update(), "' is ", graph_.spec(*update).ToString(), " but the variable is ",
-          graph_.spec(graph_.variables[i].value).ToString()));
+      status = absl::InvalidArgumentError(
+          absl::StrCat("'", def.update(), "' is ", graph_.spec(*update).ToString(),
+                       " but the variable is ", graph_.spec(graph_.variables[i].value).ToString()));
     }
     WEFT_RETURN_IF_ERROR(At(Annotate(status, "update"), "variables", i,
                             absl::StrCat("variable '", def.name(), "'")));

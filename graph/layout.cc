@@ -1,5 +1,7 @@
 #include "graph/layout.h"
 
+#include <vector>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -35,6 +37,7 @@ absl::StatusOr<Layout> ParseLayout(std::string_view text, const Mesh& mesh) {
         "layout '", std::string(text), "' must look like [data:S(0), model:B]"));
   }
   Layout layout = BroadcastLayout(mesh);
+  std::vector<bool> named(layout.size(), false);
   for (absl::string_view part : absl::StrSplit(rest, ',', absl::SkipWhitespace())) {
     const std::vector<std::string> pair = absl::StrSplit(part, absl::MaxSplits(':', 1));
     const std::string axis_name(absl::StripAsciiWhitespace(pair[0]));
@@ -43,6 +46,11 @@ absl::StatusOr<Layout> ParseLayout(std::string_view text, const Mesh& mesh) {
       return absl::InvalidArgumentError(absl::StrCat("layout '", std::string(text), "': '", axis_name,
                                                      "' is not an axis of mesh ", mesh.ToString()));
     }
+    if (named[axis]) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("layout '", std::string(text), "' names axis '", axis_name, "' twice"));
+    }
+    named[axis] = true;
     WEFT_ASSIGN_OR_RETURN(layout[axis], Sbp::Parse(pair[1]));
   }
   return layout;

@@ -15,15 +15,27 @@ namespace {
 
 constexpr int64_t kMaxRanks = 1 << 20;
 
+// Letters, digits and "_-": whatever has no meaning in the text of meshes and layouts.
+bool IsAxisName(const std::string& name) {
+  for (char c : name) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '-') return false;
+  }
+  return !name.empty();
+}
+
 }  // namespace
 
 absl::StatusOr<Mesh> Mesh::Create(std::vector<Axis> axes, std::vector<int> ranks) {
   std::set<std::string> names;
   int64_t product = 1;
   for (const Axis& axis : axes) {
-    if (axis.name.empty() || !names.insert(axis.name).second) {
+    if (!IsAxisName(axis.name)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "mesh axis '", axis.name, "' must be named by letters, digits, '_' and '-'"));
+    }
+    if (!names.insert(axis.name).second) {
       return absl::InvalidArgumentError(
-          absl::StrCat("mesh axis '", axis.name, "' is empty or named twice"));
+          absl::StrCat("two mesh axes are named '", axis.name, "'"));
     }
     if (axis.size < 1) {
       return absl::InvalidArgumentError(

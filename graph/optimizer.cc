@@ -22,15 +22,14 @@ struct Parameter {
 
 absl::Status CheckRate(const char* field, double value, bool below_one) {
   if (std::isfinite(value) && value >= 0 && (!below_one || value < 1)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("optimizer ", field, " is ", value,
-                                                 "; it must be ", below_one ? "in [0, 1)"
-                                                                            : "0 or more"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "optimizer ", field, " is ", value, "; it must be ", below_one ? "in [0, 1)" : "0 or more"));
 }
 
 // A zero-initialised variable like the parameter, lying as it does.
 Value StateLike(GraphBuilder& g, const Parameter& parameter, const char* suffix) {
-  Value state = g.State(absl::StrCat(parameter.name, ".", suffix), g.spec(parameter.value),
-                        Constant(0.0));
+  Value state =
+      g.State(absl::StrCat(parameter.name, ".", suffix), g.spec(parameter.value), Constant(0.0));
   const std::optional<Layout> annotation = g.graph().info(parameter.value).annotation;
   if (annotation) g.Annotate(state, ToString(*annotation, g.graph().mesh(parameter.value)));
   return state;
@@ -42,12 +41,10 @@ double WeightDecay(GraphBuilder& g, const Parameter& parameter, const OptimizerC
 
 void AddSgd(GraphBuilder& g, const Parameter& p, const StepScalars& s, const OptimizerConfig& c) {
   Value momentum = StateLike(g, p, "momentum");
-  const std::vector<Value> next =
-      g.Emit("sgd", {p.value, momentum, p.gradient, s.learning_rate, s.clip},
-             {{"momentum", c.momentum},
-              {"weight_decay", WeightDecay(g, p, c)},
-              {"nesterov", c.nesterov}},
-             absl::StrCat("optimizer.", p.name));
+  const std::vector<Value> next = g.Emit(
+      "sgd", {p.value, momentum, p.gradient, s.learning_rate, s.clip},
+      {{"momentum", c.momentum}, {"weight_decay", WeightDecay(g, p, c)}, {"nesterov", c.nesterov}},
+      absl::StrCat("optimizer.", p.name));
   if (!g.status().ok()) return;
   g.Update(p.value, next[0]);
   g.Update(momentum, next[1]);
@@ -73,19 +70,18 @@ void AddLamb(GraphBuilder& g, const Parameter& p, const StepScalars& s, const Op
   Value m = StateLike(g, p, "m");
   Value v = StateLike(g, p, "v");
   GraphBuilder::Scope scope(g, absl::StrCat("optimizer.", p.name));
-  const std::vector<Value> next =
-      g.Emit("lamb_update", {p.value, m, v, p.gradient, s.step, s.clip},
-             {{"beta1", c.beta1},
-              {"beta2", c.beta2},
-              {"eps", c.eps},
-              {"weight_decay", WeightDecay(g, p, c)},
-              {"bias_correction", c.bias_correction}},
-             "update");
+  const std::vector<Value> next = g.Emit("lamb_update", {p.value, m, v, p.gradient, s.step, s.clip},
+                                         {{"beta1", c.beta1},
+                                          {"beta2", c.beta2},
+                                          {"eps", c.eps},
+                                          {"weight_decay", WeightDecay(g, p, c)},
+                                          {"bias_correction", c.bias_correction}},
+                                         "update");
   if (!g.status().ok()) return;
   Value param_sq = g.Op("sum_squares", {p.value}, {}, "param_sq");
   Value update_sq = g.Op("sum_squares", {next[2]}, {}, "update_sq");
-  g.Update(p.value, g.Op("lamb_apply", {p.value, next[2], param_sq, update_sq, s.learning_rate},
-                         {}, "apply"));
+  g.Update(p.value, g.Op("lamb_apply", {p.value, next[2], param_sq, update_sq, s.learning_rate}, {},
+                         "apply"));
   g.Update(m, next[0]);
   g.Update(v, next[1]);
 }
@@ -104,9 +100,9 @@ absl::StatusOr<std::vector<Parameter>> GradientsOf(GraphBuilder& g, Value loss) 
   WEFT_ASSIGN_OR_RETURN(const std::vector<Value> gradients, Differentiate(g, loss, targets));
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (!gradients[i]) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the loss does not depend on parameter '", parameters[i].name,
-                       "'; remove it, or make it a state"));
+      return absl::InvalidArgumentError(absl::StrCat("the loss does not depend on parameter '",
+                                                     parameters[i].name,
+                                                     "'; remove it, or make it a state"));
     }
     parameters[i].gradient = gradients[i];
   }

@@ -1,5 +1,5 @@
-// Optimizers as part of the graph: gradients, clipping and updates are ops, and states are variables
-// that lie as their parameters do, so that sharding them is a matter of layout alone.
+// Optimizers as part of the graph: gradients, clipping and updates are ops, and states are
+// variables that lie as their parameters do, so that sharding them is a matter of layout alone.
 #pragma once
 
 #include <cstdint>
@@ -10,14 +10,15 @@
 namespace weft {
 
 struct OptimizerConfig {
-  // kSgd: momentum; kAdamW: decoupled decay (arXiv 1711.05101); kLamb: arXiv 1904.00962, algorithm 2.
+  // kSgd: momentum; kAdamW: decoupled decay (arXiv 1711.05101); kLamb: arXiv 1904.00962,
+  // algorithm 2.
   enum class Kind : uint8_t { kSgd, kAdamW, kLamb };
   Kind kind = Kind::kAdamW;
-  double momentum = 0.9;   // kSgd
-  bool nesterov = false;   // kSgd
-  double beta1 = 0.9;      // kAdamW, kLamb
-  double beta2 = 0.999;    // kAdamW, kLamb
-  double eps = 1e-8;       // kAdamW, kLamb
+  double momentum = 0.9;        // kSgd
+  bool nesterov = false;        // kSgd
+  double beta1 = 0.9;           // kAdamW, kLamb
+  double beta2 = 0.999;         // kAdamW, kLamb
+  double eps = 1e-8;            // kAdamW, kLamb
   bool bias_correction = true;  // kLamb
   double weight_decay = 0.0;    // of parameters of rank 2 and more; norms and biases are exempt
   double clip_norm = 0.0;       // of all gradients as one vector; 0: no clipping
@@ -28,11 +29,11 @@ absl::Status ValidateOptimizer(const OptimizerConfig& config);
 
 // Adds one training step for every trainable variable of the builder's graph: gradients of `loss`,
 // summed over the step's microbatches, clipped together, and the update. Adds inputs
-// "learning_rate" f32 [] and (kAdamW, kLamb) "step" f32 [], the step's number from 1, both per step;
-// zero-initialised states "<parameter>.momentum" or "<parameter>.m" and "<parameter>.v", annotated
-// as the parameter is; outputs "loss" (summed over microbatches) and "grad_norm" (before clipping).
-// Errors: a bad config; no trainable variable; one that the loss does not depend on; those of
-// Differentiate. They stick in the builder too.
+// "learning_rate" f32 [] and (kAdamW, kLamb) "step" f32 [], the step's number from 1, both per
+// step; zero-initialised states "<parameter>.momentum" or "<parameter>.m" and "<parameter>.v",
+// annotated as the parameter is; outputs "loss" (summed over microbatches) and "grad_norm" (before
+// clipping). Errors: a bad config; no trainable variable; one that the loss does not depend on;
+// those of Differentiate. They stick in the builder too.
 absl::Status AddOptimizer(GraphBuilder& g, Value loss, const OptimizerConfig& config);
 
 }  // namespace weft

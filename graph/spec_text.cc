@@ -19,8 +19,8 @@ absl::Status CheckSize(const TensorSpec& spec) {
   int64_t elements = 1;
   for (int64_t extent : spec.shape) {
     if (extent < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("shape ", ToString(spec.shape),
-                                                     " has a negative extent"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("shape ", ToString(spec.shape), " has a negative extent"));
     }
     if (extent > 0 && elements > kMaxElements / extent) {
       return absl::InvalidArgumentError(absl::StrCat("shape ", ToString(spec.shape),
@@ -29,8 +29,8 @@ absl::Status CheckSize(const TensorSpec& spec) {
     elements *= std::max<int64_t>(extent, 1);
   }
   if (spec.rank() > kMaxRank) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a tensor of ", spec.rank(), " dimensions; at most ", kMaxRank, " are allowed"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a tensor of ", spec.rank(), " dimensions; at most ", kMaxRank, " are allowed"));
   }
   return absl::OkStatus();
 }

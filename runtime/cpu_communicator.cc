@@ -158,8 +158,8 @@ void CpuCommunicator::Receive(int from, void* data, int64_t bytes, Request& requ
 
 absl::Status CpuCommunicator::JoinAll() {
   for (int i = 0; i < 2 * size(); ++i) {
-    WEFT_RETURN_IF_ERROR(receives_[i].Wait());
-    WEFT_RETURN_IF_ERROR(sends_[i].Wait());
+    WEFT_RETURN_IF_ERROR(transport_.Wait(receives_[i]));
+    WEFT_RETURN_IF_ERROR(transport_.Wait(sends_[i]));
   }
   return absl::OkStatus();
 }
@@ -173,8 +173,8 @@ absl::Status CpuCommunicator::Finish(const absl::Status& status, std::string_vie
                                     absl::StrJoin(world_ranks(), ",")));
   transport_.Poison(named);
   for (int i = 0; i < 2 * size(); ++i) {
-    receives_[i].Wait();
-    sends_[i].Wait();
+    transport_.Wait(receives_[i]).IgnoreError();
+    transport_.Wait(sends_[i]).IgnoreError();
   }
   return named;
 }

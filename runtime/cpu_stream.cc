@@ -29,7 +29,10 @@ void CpuStream::Await(const Event& event) {
 }
 
 void CpuStream::Push(const Task& task) {
-  if (next_push_ >= capacity_) completed_.Await(next_push_ - capacity_ + 1);
+  if (next_push_ - known_completed_ >= capacity_) {
+    completed_.Await(next_push_ - capacity_ + 1);
+    known_completed_ = completed_.value();
+  }
   ring_[next_push_ & (capacity_ - 1)] = task;
   pushed_.Advance(++next_push_);
 }

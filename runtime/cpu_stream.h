@@ -27,7 +27,8 @@ class CpuStream final : public Stream {
   const int64_t capacity_;
   const std::unique_ptr<Task[]> ring_;
   Progress pushed_;
-  int64_t next_push_ = 0;  // of the enqueuing thread
+  int64_t next_push_ = 0;        // of the enqueuing thread, as is the next
+  int64_t known_completed_ = 0;  // at its last look
   std::thread worker_;
 };
 

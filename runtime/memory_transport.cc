@@ -105,7 +105,7 @@ void MemoryNetwork::Copy(const Flight& flight) {
   const Request::Wire& target = flight.receive->wire;
   absl::Status status;
   if (source.bytes != target.bytes) {
-    status = Transport::SizeMismatch(flight.from, flight.to, source.tag, source.bytes,
+    status = MemoryTransport::SizeMismatch(flight.from, flight.to, source.tag, source.bytes,
                                      target.bytes);
   } else if (source.bytes > 0) {
     std::memcpy(target.data, source.data, source.bytes);
@@ -115,7 +115,7 @@ void MemoryNetwork::Copy(const Flight& flight) {
 }
 
 void MemoryNetwork::Poison(int origin, const absl::Status& status) {
-  const absl::Status failure = Transport::FailureOf(origin, status);
+  const absl::Status failure = MemoryTransport::FailureOf(origin, status);
   std::vector<Flight> flights;
   {
     std::lock_guard<std::mutex> lock(mutex_);

@@ -1,35 +1,26 @@
 #include "runtime/mpi_transport.h"
 
+#define OMPI_SKIP_MPICXX 1  // the C interface alone
+#define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
 
 #include <algorithm>
 #include <array>
-#include <condition_variable>
 #include <cstring>
 #include <future>
 #include <limits>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "runtime/logging.h"
-#include "runtime/status.h"
+#include "runtime/polled_transport.h"
 
 namespace weft {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int kAbortCode = 3;  // the exit code of "a rank failed or was lost"
-// Polls without success before the thread sleeps, and how long it sleeps then: shortly while
-// messages are in flight (nothing else makes MPI progress), longer while only a failure could come.
-constexpr int kBusyPolls = 100;
-constexpr std::chrono::microseconds kShortSleep{20};
-constexpr std::chrono::microseconds kLongSleep{200};
-constexpr std::chrono::microseconds kIdleSleep{5000};
 
 absl::Status MpiError(int code, const char* call) {
   char text[MPI_MAX_ERROR_STRING];
@@ -41,74 +32,49 @@ absl::Status MpiError(int code, const char* call) {
 // Failures travel as their code and message, cut to fit.
 using FailureMessage = std::array<char, 4096>;
 
-class MpiTransport final : public Transport {
+class MpiTransport final : public PolledTransport {
  public:
   struct World {
     int rank = 0;
     int size = 1;
     MPI_Comm data = MPI_COMM_NULL;     // what callers send
-    MPI_Comm control = MPI_COMM_NULL;  // failures, and the last barrier
+    MPI_Comm control = MPI_COMM_NULL;  // failures, and the last meeting
   };
 
-  MpiTransport(const MpiOptions& options, const World& world)
-      : Transport(world.rank, world.size), options_(options), world_(world) {}
+  // Both on the thread that will call Serve.
+  static absl::StatusOr<World> Initialize();
+  MpiTransport(const MpiOptions& options, const World& world);
   ~MpiTransport() override { Close().IgnoreError(); }
 
-  // On the MPI thread, before any other call on it.
-  static absl::StatusOr<World> Initialize();
-  // Serves requests until Close, then finalises MPI. On the MPI thread.
-  void Serve();
-  void set_thread(std::thread thread) { thread_ = std::move(thread); }
-
-  void Send(int to, uint32_t tag, const void* data, int64_t bytes, Request* request) override {
-    if (Accept(/*is_send=*/true, to, tag, data, bytes, request)) Submit(request);
-  }
-  void Receive(int from, uint32_t tag, void* data, int64_t bytes, Request* request) override {
-    if (Accept(/*is_send=*/false, from, tag, data, bytes, request)) Submit(request);
-  }
-  void Poison(const absl::Status& status) override;
-  absl::Status Close() override;
-
  private:
-  void Submit(Request* request);
-  // Those of the MPI thread.
-  bool StartSubmitted();
-  void StartParts(Request* request);
-  bool Poll();
+  void Start(Request* request) override;
+  bool Poll() override;
+  int64_t in_flight() const override { return static_cast<int64_t>(handles_.size()) - 1; }
+  void TellFailure() override;
+  void FailAll() override;
+  void StartMeeting() override { MPI_Ibarrier(world_.control, &meeting_); }
+  bool Met() override;
+  void Finalize() override;
+  void Abort() override { MPI_Abort(MPI_COMM_WORLD, kAbortCode); }
+
   void FinishPart(size_t index, const MPI_Status& status, int error);
+  absl::Status ResultOf(const Request::Wire& wire) const;
   void RemovePart(size_t index);
-  void ReceiveFailure();
   void PostFailureReceive();
-  void TellFailure();
-  void FailAll();
-  void Rest(int failed_polls);
-  void AbortWhenOverdue();
-  void Leave();
+  void ReceiveFailure();
 
-  const MpiOptions options_;
-  const World world_;
-  std::thread thread_;
-
-  std::mutex mutex_;  // guards the six below
-  std::condition_variable wake_;
-  RequestList submitted_;
-  absl::Status poison_;
-  bool poisoned_here_ = false;  // so this rank tells the others
-  bool closing_ = false;
-  bool sleeping_ = false;
-  std::atomic<bool> news_{false};  // one of the above changed since the MPI thread last looked
-
-  // Of the MPI thread alone. Slot 0 of the first three receives failures; each other slot is one MPI
-  // message, part of parts_[i].
+  const int64_t chunk_bytes_;
+  World world_;
+  // Slot 0 of handles_ and parts_ receives failures; each other slot is one MPI message, part of
+  // request parts_[i].
   std::vector<MPI_Request> handles_;
   std::vector<Request*> parts_;
-  std::vector<int> indices_;  // of MPI_Testsome
+  std::vector<int> indices_;  // of MPI_Testsome, as long as handles_ at least
   std::vector<MPI_Status> statuses_;
   std::vector<MPI_Request> orphans_;  // sends whose requests have failed already
+  MPI_Request meeting_ = MPI_REQUEST_NULL;
   FailureMessage incoming_;
   FailureMessage outgoing_;
-  absl::Status failure_;  // poison_ as this thread has seen it
-  Clock::time_point failed_at_;
 };
 
 absl::StatusOr<MpiTransport::World> MpiTransport::Initialize() {
@@ -116,11 +82,11 @@ absl::StatusOr<MpiTransport::World> MpiTransport::Initialize() {
   MPI_Initialized(&initialized);
   if (initialized != 0) return absl::FailedPreconditionError("MPI was started before");
   int provided = 0;
-  const int code = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  const int code = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
   if (code != MPI_SUCCESS) return MpiError(code, "MPI_Init_thread");
-  if (provided < MPI_THREAD_FUNNELED) {
+  if (provided < MPI_THREAD_SERIALIZED) {
     MPI_Finalize();
-    return absl::InternalError("this MPI library does not support threads (MPI_THREAD_FUNNELED)");
+    return absl::InternalError("this MPI library does not support threads (MPI_THREAD_SERIALIZED)");
   }
   World world;
   MPI_Comm_dup(MPI_COMM_WORLD, &world.data);
@@ -132,106 +98,27 @@ absl::StatusOr<MpiTransport::World> MpiTransport::Initialize() {
   return world;
 }
 
-void MpiTransport::Submit(Request* request) {
-  absl::Status poison;
-  bool wake = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    poison = poison_;
-    if (poison.ok()) {
-      submitted_.Push(request);
-      wake = sleeping_;
-      news_.store(true, std::memory_order_relaxed);
-    }
-  }
-  if (!poison.ok()) request->Complete(std::move(poison));
-  if (wake) wake_.notify_one();
-}
-
-void MpiTransport::Poison(const absl::Status& status) {
-  const absl::Status failure = FailureOf(rank(), status);
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (!poison_.ok()) return;
-    poison_ = failure;
-    poisoned_here_ = true;
-    news_.store(true, std::memory_order_relaxed);
-  }
-  wake_.notify_one();
-  MarkPoisoned(failure);
-}
-
-absl::Status MpiTransport::Close() {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    closing_ = true;
-    news_.store(true, std::memory_order_relaxed);
-  }
-  wake_.notify_one();
-  if (thread_.joinable()) thread_.join();
-  return status();
-}
-
-void MpiTransport::Serve() {
-  handles_.assign(1, MPI_REQUEST_NULL);
-  parts_.assign(1, nullptr);
-  indices_.resize(1);
-  statuses_.resize(1);
+MpiTransport::MpiTransport(const MpiOptions& options, const World& world)
+    : PolledTransport(world.rank, world.size, options.abort_after),
+      chunk_bytes_(options.chunk_bytes),
+      world_(world),
+      handles_(1, MPI_REQUEST_NULL),
+      parts_(1, nullptr),
+      indices_(1),
+      statuses_(1) {
   PostFailureReceive();
-  int failed_polls = 0;
-  for (bool closing = false; !closing || handles_.size() > 1;) {
-    bool progress = false;
-    if (news_.exchange(false, std::memory_order_relaxed)) {
-      progress = StartSubmitted();
-      std::lock_guard<std::mutex> lock(mutex_);
-      closing = closing_;
-    }
-    progress |= Poll();
-    failed_polls = progress ? 0 : failed_polls + 1;
-    if (failed_polls > 0) Rest(failed_polls);
-    AbortWhenOverdue();
-  }
-  Leave();
-}
-
-bool MpiTransport::StartSubmitted() {
-  RequestList submitted;
-  absl::Status poison;
-  bool tell = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    std::swap(submitted, submitted_);
-    poison = poison_;
-    tell = std::exchange(poisoned_here_, false);
-  }
-  if (failure_.ok() && !poison.ok()) {
-    failure_ = poison;
-    failed_at_ = Clock::now();
-    if (tell) TellFailure();
-    FailAll();
-  }
-  bool any = false;
-  while (Request* request = submitted.Pop()) {
-    any = true;
-    if (failure_.ok()) {
-      StartParts(request);
-    } else {
-      request->Complete(failure_);
-    }
-  }
-  return any;
 }
 
 // A message of n whole chunks is followed by one shorter part, perhaps empty: its end is known to
 // both sides, and so is a size that differs. Parts of a message follow each other in the order of
 // their tag, so they must all be started before the next request is.
-void MpiTransport::StartParts(Request* request) {
+void MpiTransport::Start(Request* request) {
   Request::Wire& wire = request->wire;
-  const int64_t parts = wire.bytes / options_.chunk_bytes + 1;
+  const int64_t parts = wire.bytes / chunk_bytes_ + 1;
   wire.parts = parts;
   for (int64_t part = 0; part < parts; ++part) {
-    const int64_t begin = part * options_.chunk_bytes;
-    const int length = static_cast<int>(std::min(options_.chunk_bytes, wire.bytes - begin));
+    const int64_t begin = part * chunk_bytes_;
+    const int length = static_cast<int>(std::min(chunk_bytes_, wire.bytes - begin));
     char* const data = static_cast<char*>(wire.data) + begin;
     const int tag = static_cast<int>(wire.tag);
     MPI_Request handle = MPI_REQUEST_NULL;
@@ -241,7 +128,7 @@ void MpiTransport::StartParts(Request* request) {
     if (code != MPI_SUCCESS) {
       wire.error = wire.error == 0 ? code : wire.error;
       handle = MPI_REQUEST_NULL;
-      if (--wire.parts == 0) Finish(request, MpiError(code, "MPI_Isend or MPI_Irecv"));
+      if (--wire.parts == 0) Finish(request, ResultOf(wire));
       continue;
     }
     handles_.push_back(handle);
@@ -284,23 +171,26 @@ void MpiTransport::FinishPart(size_t index, const MPI_Status& status, int error)
   if (error != MPI_SUCCESS && wire.error == 0) wire.error = error;
   --wire.parts;
   // A short part before the last means that the sender's message ends here.
-  if (!wire.is_send && wire.parts > 0 && (error != MPI_SUCCESS || count < options_.chunk_bytes)) {
+  if (!wire.is_send && wire.parts > 0 && (error != MPI_SUCCESS || count < chunk_bytes_)) {
     for (size_t i = 1; i < handles_.size(); ++i) {
-      if (parts_[i] == request) MPI_Cancel(&handles_[i]);
+      if (parts_[i] == request && handles_[i] != MPI_REQUEST_NULL) MPI_Cancel(&handles_[i]);
     }
   }
   if (wire.parts > 0) return;
+  Finish(request, ResultOf(wire));
+}
+
+absl::Status MpiTransport::ResultOf(const Request::Wire& wire) const {
+  if (!failure().ok()) return failure();
   int error_class = MPI_SUCCESS;
   if (wire.error != 0) MPI_Error_class(wire.error, &error_class);
-  if (!failure_.ok()) {
-    Finish(request, failure_);
-  } else if (error_class != MPI_SUCCESS && error_class != MPI_ERR_TRUNCATE) {
-    Finish(request, MpiError(wire.error, wire.is_send ? "send" : "receive"));
-  } else if (!wire.is_send && (wire.moved != wire.bytes || error_class == MPI_ERR_TRUNCATE)) {
-    Finish(request, SizeMismatch(wire.peer, rank(), wire.tag, wire.moved, wire.bytes));
-  } else {
-    Finish(request, absl::OkStatus());
+  if (error_class != MPI_SUCCESS && error_class != MPI_ERR_TRUNCATE) {
+    return MpiError(wire.error, wire.is_send ? "MPI_Isend" : "MPI_Irecv");
   }
+  if (!wire.is_send && (wire.moved != wire.bytes || error_class == MPI_ERR_TRUNCATE)) {
+    return SizeMismatch(wire.peer, rank(), wire.tag, wire.moved, wire.bytes);
+  }
+  return absl::OkStatus();
 }
 
 void MpiTransport::RemovePart(size_t index) {
@@ -320,21 +210,15 @@ void MpiTransport::ReceiveFailure() {
   std::memcpy(&code, incoming_.data(), sizeof(code));
   const absl::Status failure(static_cast<absl::StatusCode>(code), incoming_.data() + sizeof(code));
   PostFailureReceive();
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (!poison_.ok()) return;
-    poison_ = failure;
-    news_.store(true, std::memory_order_relaxed);  // the next round fails what is in flight
-  }
-  MarkPoisoned(failure);
+  HearFailure(failure);
 }
 
 void MpiTransport::TellFailure() {
   outgoing_.fill('\0');
-  const int32_t code = static_cast<int32_t>(failure_.code());
+  const int32_t code = static_cast<int32_t>(failure().code());
   std::memcpy(outgoing_.data(), &code, sizeof(code));
-  const size_t length = std::min(failure_.message().size(), outgoing_.size() - sizeof(code) - 1);
-  std::memcpy(outgoing_.data() + sizeof(code), failure_.message().data(), length);
+  const size_t length = std::min(failure().message().size(), outgoing_.size() - sizeof(code) - 1);
+  std::memcpy(outgoing_.data() + sizeof(code), failure().message().data(), length);
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
     orphans_.emplace_back();
@@ -354,47 +238,22 @@ void MpiTransport::FailAll() {
     }
     orphans_.push_back(handles_[index]);
     RemovePart(index);
-    if (--request->wire.parts == 0) Finish(request, failure_);
+    if (--request->wire.parts == 0) Finish(request, failure());
   }
 }
 
-void MpiTransport::Rest(int failed_polls) {
-  const bool in_flight = handles_.size() > 1;
-  if (failed_polls < kBusyPolls) {
-    std::this_thread::yield();
-    return;
-  }
-  const std::chrono::microseconds nap =
-      !in_flight ? kIdleSleep : failed_polls < 4 * kBusyPolls ? kShortSleep : kLongSleep;
-  std::unique_lock<std::mutex> lock(mutex_);
-  sleeping_ = true;
-  wake_.wait_for(lock, nap, [this] { return news_.load(std::memory_order_relaxed); });
-  sleeping_ = false;
+bool MpiTransport::Met() {
+  int met = 0;
+  MPI_Test(&meeting_, &met, MPI_STATUS_IGNORE);
+  return met != 0;
 }
 
-void MpiTransport::AbortWhenOverdue() {
-  if (failure_.ok() || Clock::now() - failed_at_ < options_.abort_after) return;
-  LOG(ERROR) << "rank " << rank() << ": aborting all ranks, for some did not end within "
-             << options_.abort_after.count() << " ms of the failure: " << failure_;
-  MPI_Abort(MPI_COMM_WORLD, kAbortCode);
-}
-
-// Meets all ranks in a barrier that still hears of failures, then finalises.
-void MpiTransport::Leave() {
-  MPI_Request barrier = MPI_REQUEST_NULL;
-  MPI_Ibarrier(world_.control, &barrier);
-  for (int met = 0, polls = 0; met == 0; ++polls) {
-    if (news_.exchange(false, std::memory_order_relaxed)) StartSubmitted();
-    Poll();
-    MPI_Test(&barrier, &met, MPI_STATUS_IGNORE);
-    if (met == 0) Rest(polls);
-    AbortWhenOverdue();
-  }
+void MpiTransport::Finalize() {
   MPI_Cancel(&handles_[0]);
   MPI_Wait(&handles_[0], MPI_STATUS_IGNORE);
   for (MPI_Request& orphan : orphans_) MPI_Request_free(&orphan);
-  MPI_Comm_free(&const_cast<World&>(world_).data);
-  MPI_Comm_free(&const_cast<World&>(world_).control);
+  MPI_Comm_free(&world_.data);
+  MPI_Comm_free(&world_.control);
   MPI_Finalize();
 }
 
@@ -405,23 +264,25 @@ absl::StatusOr<std::unique_ptr<Transport>> StartMpi(const MpiOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("chunks of ", options.chunk_bytes, " bytes; MPI takes 1 to 2^31 - 1"));
   }
-  std::promise<absl::StatusOr<MpiTransport::World>> world;
-  std::promise<MpiTransport*> made;
-  std::thread thread([&world, transport = made.get_future()]() mutable {
-    absl::StatusOr<MpiTransport::World> initialized = MpiTransport::Initialize();
-    const bool ok = initialized.ok();
-    world.set_value(std::move(initialized));
-    if (ok) transport.get()->Serve();
+  std::promise<absl::StatusOr<std::unique_ptr<MpiTransport>>> promise;
+  std::thread thread([&options, &promise] {
+    absl::StatusOr<MpiTransport::World> world = MpiTransport::Initialize();
+    if (!world.ok()) {
+      promise.set_value(world.status());
+      return;
+    }
+    auto transport = std::make_unique<MpiTransport>(options, *world);
+    MpiTransport& served = *transport;
+    promise.set_value(std::move(transport));
+    served.Serve();
   });
-  absl::StatusOr<MpiTransport::World> initialized = world.get_future().get();
-  if (!initialized.ok()) {
+  absl::StatusOr<std::unique_ptr<MpiTransport>> transport = promise.get_future().get();
+  if (!transport.ok()) {
     thread.join();
-    return initialized.status();
+    return transport.status();
   }
-  auto transport = std::make_unique<MpiTransport>(options, *initialized);
-  made.set_value(transport.get());
-  transport->set_thread(std::move(thread));
-  return transport;
+  (*transport)->set_thread(std::move(thread));
+  return *std::move(transport);
 }
 
 }  // namespace weft

@@ -1,15 +1,23 @@
 #include "runtime/progress.h"
 
+#include <thread>
+
 namespace weft {
 namespace {
 
-// Looks before sleeping; about a tenth of a microsecond.
+// Looks before sleeping: some at once, about a tenth of a microsecond, then some that let others run,
+// who may be just those one waits for.
 constexpr int kSpins = 100;
+constexpr int kYields = 8;
 
 }  // namespace
 
 bool Progress::Spin(int64_t value) const {
   for (int i = 0; i < kSpins; ++i) {
+    if (this->value() >= value) return true;
+  }
+  for (int i = 0; i < kYields; ++i) {
+    std::this_thread::yield();
     if (this->value() >= value) return true;
   }
   return false;

@@ -12,13 +12,13 @@ constexpr uint32_t kBroadcastTag = Transport::kTagLimit + 1;
 absl::Status SendAndWait(Transport& transport, int to, const void* data, int64_t bytes) {
   Request request;
   transport.Send(to, kBroadcastTag, data, bytes, &request);
-  return request.Wait();
+  return transport.Wait(request);
 }
 
 absl::Status ReceiveAndWait(Transport& transport, int from, void* data, int64_t bytes) {
   Request request;
   transport.Receive(from, kBroadcastTag, data, bytes, &request);
-  return request.Wait();
+  return transport.Wait(request);
 }
 
 }  // namespace
@@ -32,8 +32,8 @@ absl::Status Barrier(Transport& transport) {
     Request receive;
     transport.Receive((rank - distance % size + size) % size, kBarrierTag, nullptr, 0, &receive);
     transport.Send((rank + distance) % size, kBarrierTag, nullptr, 0, &send);
-    const absl::Status sent = send.Wait();
-    WEFT_RETURN_IF_ERROR(receive.Wait());
+    const absl::Status sent = transport.Wait(send);
+    WEFT_RETURN_IF_ERROR(transport.Wait(receive));
     WEFT_RETURN_IF_ERROR(sent);
   }
   return transport.status();

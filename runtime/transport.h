@@ -105,6 +105,10 @@ class Transport {
   virtual void Send(int to, uint32_t tag, const void* data, int64_t bytes, Request* request) = 0;
   virtual void Receive(int from, uint32_t tag, void* data, int64_t bytes, Request* request) = 0;
 
+  // Blocks until `request`, which is this transport's, is done, and answers how it ended. Prefer it to
+  // request.Wait(): the waiting thread may serve the network meanwhile.
+  virtual absl::Status Wait(const Request& request) { return request.Wait(); }
+
   // Ends the network because this rank failed with `status` (not OK). Returns at once; repeated calls
   // are ignored. Every rank's status() becomes "rank N failed: ..." with the same code.
   virtual void Poison(const absl::Status& status) = 0;

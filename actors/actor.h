@@ -1,0 +1,124 @@
+// Actor: fires when every input has a full slot and every output a free one. The base owns the credit
+// protocol; a kind overrides Fire alone.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "actors/buffers.h"
+#include "actors/channel.h"
+#include "actors/failure.h"
+#include "runtime/communicator.h"
+#include "runtime/kernel.h"
+#include "runtime/plan.pb.h"
+#include "runtime/stream.h"
+#include "runtime/transport.h"
+
+namespace weft {
+
+// Host data in or out: input or result `name`, step as given to the executor, microbatch 0, 1, ...
+// within it. Called on a stream's worker; fills (feed) or reads (fetch) operand.data. A failure
+// poisons the rank.
+using HostFunction = std::function<absl::Status(std::string_view name, int64_t step,
+                                                int64_t microbatch, const Operand& operand)>;
+
+// The numbers of the steps in flight, by launch. Written by the actor thread before the step's tasks.
+struct StepNumbers {
+  static constexpr int kInFlight = 4;  // more than the host runs ahead
+  std::array<int64_t, kInFlight> number{};
+};
+
+// What the executor gives its actors. All of it outlives them.
+struct ActorContext {
+  const Plan& plan;
+  const std::vector<Buffer>& buffers;
+  const Arena& arena;
+  const KernelTable& kernels;
+  Transport* transport;  // may be null
+  // The communicator of an all-reduce; owned by the executor.
+  std::function<absl::StatusOr<Communicator*>(const AllReduceDef&)> communicator;
+  const HostFunction& feed;
+  const HostFunction& fetch;
+  const StepNumbers& steps;
+  Failure& failure;
+  std::vector<std::unique_ptr<Channel>>& channels;
+};
+
+// One ActorDef at work. Ready and Launch belong to the actor thread. Its tasks run one at a time on
+// its stream, later; they are skipped once the rank has failed.
+class Actor {
+ public:
+  Actor(const ActorContext& context, int index);
+  virtual ~Actor() = default;
+  Actor(const Actor&) = delete;
+  Actor& operator=(const Actor&) = delete;
+
+  const std::string& name() const { return def_.name(); }
+  const ActorDef& def() const { return def_; }
+  // Before the first launch; the executor owns the stream.
+  void set_stream(Stream* stream) { stream_ = stream; }
+
+  // Whether every input has a full slot and every output a free one.
+  bool Ready() const;
+  // Makes the stream wait for the slots' events, launches one firing, and sends full and free to its
+  // neighbours at once. Never waits. Only when Ready.
+  void Launch();
+  // Firings launched so far.
+  int64_t launched() const { return launched_; }
+
+  // Most tasks that one firing enqueues, waits not counted.
+  virtual int tasks() const { return 1; }
+  // What the running firing waits for outside this rank ("from rank 3"), if the kind knows; empty
+  // otherwise. Any thread.
+  virtual std::string Waiting() const { return ""; }
+
+ protected:
+  // Enqueues the work of firing number `firing` on stream(). A kind that is done with a port before
+  // the end of the firing marks it `early` at creation, and here calls Send.
+  virtual void Fire(int64_t firing) = 0;
+
+  // A channel as this actor holds it.
+  struct Port {
+    Channel* channel = nullptr;
+    int consumer = -1;  // -1: this actor is the producer
+    bool early = false;
+  };
+  // The port of channel `id` of the plan; nullptr if the actor has none.
+  Port* FindPort(int id, bool output);
+  // Sends full or free for `port`, with an event behind what has been enqueued so far.
+  void Send(const Port& port) {
+    if (port.consumer < 0) {
+      port.channel->Write(stream_->Record());
+    } else {
+      port.channel->Read(port.consumer, stream_->Record());
+    }
+  }
+
+  Stream& stream() { return *stream_; }
+  bool failed() const { return failure_.failed(); }
+  // Poisons the rank: "actor `name`, op `op`: cause" (`op` may be empty).
+  void Fail(std::string_view op, const absl::Status& cause);
+  // The number of the step to which a firing belongs, and its place in it.
+  int64_t StepOf(int64_t firing) const {
+    return steps_.number[firing / def_.firings_per_step() % StepNumbers::kInFlight];
+  }
+  int64_t MicrobatchOf(int64_t firing) const { return firing % def_.firings_per_step(); }
+
+ private:
+  const ActorDef& def_;
+  Failure& failure_;
+  const StepNumbers& steps_;
+  Stream* stream_ = nullptr;
+  std::vector<Port> inputs_;
+  std::vector<Port> outputs_;
+  int64_t launched_ = 0;
+};
+
+}  // namespace weft

@@ -1,0 +1,55 @@
+#include "actors/all_reduce_actor.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "runtime/reduce.h"
+#include "runtime/status.h"
+
+namespace weft {
+
+absl::StatusOr<std::unique_ptr<Actor>> AllReduceActor::Create(const ActorContext& context,
+                                                              int index) {
+  const AllReduceDef& def = context.plan.actors(index).all_reduce();
+  auto actor = std::unique_ptr<AllReduceActor>(new AllReduceActor(context, index));
+  WEFT_ASSIGN_OR_RETURN(actor->input_, SlotOperand::Resolve(context.plan, context.buffers, index,
+                                                            def.input(), /*is_output=*/false));
+  WEFT_ASSIGN_OR_RETURN(actor->output_, SlotOperand::Resolve(context.plan, context.buffers, index,
+                                                             def.output(), /*is_output=*/true));
+  if (actor->input_.absent() || actor->output_.absent()) {
+    return absl::InvalidArgumentError("an operand is absent");
+  }
+  const Buffer& input = actor->input_.buffer();
+  const Buffer& output = actor->output_.buffer();
+  if (input.logical.dtype != output.logical.dtype || input.shape != output.shape) {
+    return absl::InvalidArgumentError(absl::StrCat("from `", input.name, "` ", ToString(input.shape),
+                                                   " to `", output.name, "` ",
+                                                   ToString(output.shape)));
+  }
+  if (def.monoid() < 0 || def.monoid() > static_cast<int>(Monoid::kLogAddExp)) {
+    return absl::InvalidArgumentError(absl::StrCat("monoid ", def.monoid()));
+  }
+  actor->monoid_ = static_cast<Monoid>(def.monoid());
+  WEFT_RETURN_IF_ERROR(CheckReducible(input.logical.dtype, actor->monoid_));
+  WEFT_ASSIGN_OR_RETURN(actor->communicator_, context.communicator(def));
+  return actor;
+}
+
+void AllReduceActor::Fire(int64_t firing) {
+  stream().Enqueue({.run = &Run, .context = this, .argument = firing});
+}
+
+void AllReduceActor::Run(void* context, int64_t firing) {
+  AllReduceActor& actor = *static_cast<AllReduceActor*>(context);
+  if (actor.failed()) return;
+  const Buffer& buffer = actor.input_.buffer();
+  const absl::Status status = actor.communicator_->AllReduce(
+      actor.input_.data(firing), actor.output_.data(firing), NumElements(buffer.shape),
+      buffer.logical.dtype, actor.monoid_);
+  if (!status.ok()) actor.Fail("all_reduce", status);
+}
+
+std::string AllReduceActor::Waiting() const {
+  return absl::StrCat("all-reduce with ranks ", absl::StrJoin(communicator_->world_ranks(), ","));
+}
+
+}  // namespace weft

@@ -1,0 +1,56 @@
+// ComputeActor: a segment of kernels that run one after the other.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "actors/actor.h"
+#include "actors/slot_operand.h"
+#include "runtime/attrs.h"
+
+namespace weft {
+
+// A firing is cut into parts where another stream waits for something: after the last kernel that
+// writes an output, and after the last that reads an input.
+class ComputeActor final : public Actor {
+ public:
+  // NotFound for an unknown kernel, InvalidArgument for bad operands, naming the op.
+  static absl::StatusOr<std::unique_ptr<Actor>> Create(const ActorContext& context, int index);
+
+  int tasks() const override { return static_cast<int>(parts_.size()); }
+
+ private:
+  // One kernel call with everything it needs; its arrays are filled in anew at each firing.
+  struct Call {
+    std::string op;
+    Kernel kernel = nullptr;
+    Attrs attrs;
+    std::vector<SlotOperand> input_slots;
+    std::vector<SlotOperand> output_slots;
+    std::vector<Operand> inputs;
+    std::vector<Operand> outputs;
+    std::vector<int> accumulating;  // outputs
+    std::unique_ptr<bool[]> adds;   // per output
+    KernelContext arguments;
+  };
+  // Calls [begin, end), and the ports whose messages leave behind them.
+  struct Part {
+    ComputeActor* actor;
+    size_t begin;
+    size_t end;
+    std::vector<const Port*> ports;
+  };
+
+  using Actor::Actor;
+  absl::Status AddCall(const ActorContext& context, int index, const KernelCallDef& def);
+  void CutIntoParts(const ActorContext& context, int index);
+  void Fire(int64_t firing) override;
+  static void RunPart(void* part, int64_t firing);
+  absl::Status Run(Call& call, int64_t firing);
+
+  std::vector<std::unique_ptr<Call>> calls_;
+  std::vector<Part> parts_;
+};
+
+}  // namespace weft

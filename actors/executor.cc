@@ -1,0 +1,217 @@
+#include "actors/executor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "actors/actor_factory.h"
+#include "actors/plan_check.h"
+#include "actors/stall_report.h"
+#include "runtime/cpu_communicator.h"
+#include "runtime/cpu_stream.h"
+#include "runtime/logging.h"
+#include "runtime/status.h"
+
+namespace weft {
+namespace {
+
+// How often a waiting actor thread looks at requests, deadlines and other ranks' failures.
+constexpr std::chrono::milliseconds kWatchInterval{50};
+
+// Most entries that one firing appends to its stream.
+int64_t EntriesOf(const Plan& plan, const Actor& actor) {
+  int64_t waits = actor.def().inputs_size();
+  for (int id : actor.def().outputs()) waits += plan.channels(id).consumers_size();
+  return waits + actor.tasks();
+}
+
+}  // namespace
+
+Executor::Executor(Plan plan, ExecutorOptions options)
+    : plan_(std::move(plan)),
+      options_(std::move(options)),
+      failure_(plan_.rank(), options_.transport) {}
+
+Executor::~Executor() {
+  // Streams wait for one another: none may go before all have ended.
+  for (const Lane& lane : lanes_) lane.stream->completed().Await(lane.stream->submitted());
+}
+
+absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(Plan plan, ExecutorOptions options) {
+  if (!options.make_stream) {
+    options.make_stream = [](const std::string& name, int64_t capacity) {
+      return std::make_unique<CpuStream>(name, capacity);
+    };
+  }
+  auto executor =
+      std::unique_ptr<Executor>(new Executor(std::move(plan), std::move(options)));
+  WEFT_RETURN_IF_ERROR(Annotate(executor->Build(),
+                                absl::StrCat("plan of rank ", executor->plan_.rank())));
+  return executor;
+}
+
+absl::Status Executor::Build() {
+  WEFT_RETURN_IF_ERROR(CheckPlan(plan_));
+  Transport* const transport = options_.transport;
+  if (transport != nullptr &&
+      (transport->rank() != plan_.rank() || transport->size() != plan_.world_size())) {
+    return absl::InvalidArgumentError(absl::StrCat("it is for ", plan_.world_size(),
+                                                   " ranks; this is rank ", transport->rank(),
+                                                   " of ", transport->size()));
+  }
+  WEFT_ASSIGN_OR_RETURN(arena_, Arena::Allocate(plan_.arena_bytes()));
+  WEFT_ASSIGN_OR_RETURN(buffers_, LoadBuffers(plan_, arena_, options_.variables));
+  for (const ChannelDef& def : plan_.channels()) {
+    channels_.push_back(std::make_unique<Channel>(def));
+  }
+  const ActorContext context{
+      .plan = plan_,
+      .buffers = buffers_,
+      .arena = arena_,
+      .kernels = options_.kernels,
+      .transport = transport,
+      .communicator = [this](const AllReduceDef& def) { return CommunicatorOf(def); },
+      .feed = options_.feed,
+      .fetch = options_.fetch,
+      .steps = steps_,
+      .failure = failure_,
+      .channels = channels_};
+  for (int a = 0; a < plan_.actors_size(); ++a) {
+    WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Actor> actor, MakeActor(context, a));
+    actors_.push_back(std::move(actor));
+  }
+  for (const StreamDef& def : plan_.streams()) {
+    Lane& lane = lanes_.emplace_back();
+    int64_t capacity = 1;  // the stream's end
+    for (int a : def.order()) {
+      lane.order.push_back(actors_[a].get());
+      capacity += kStepsAhead * EntriesOf(plan_, *actors_[a]);
+    }
+    lane.ends.resize((kStepsAhead + 1) * lane.order.size());
+    lane.stream = options_.make_stream(def.name(), capacity);
+    for (Actor* actor : lane.order) actor->set_stream(lane.stream.get());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Communicator*> Executor::CommunicatorOf(const AllReduceDef& def) {
+  std::unique_ptr<Communicator>& slot = communicators_[def.communicator()];
+  if (slot != nullptr) {
+    if (std::equal(def.ranks().begin(), def.ranks().end(), slot->world_ranks().begin(),
+                   slot->world_ranks().end())) {
+      return slot.get();
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("communicator ", def.communicator(), " has the ranks ",
+                     absl::StrJoin(slot->world_ranks(), ","), " elsewhere"));
+  }
+  if (options_.transport == nullptr) {
+    return absl::FailedPreconditionError("there is no transport to reduce over");
+  }
+  if (def.communicator() < 0 || def.communicator() >= static_cast<int>(Transport::kTagLimit / 2)) {
+    return absl::InvalidArgumentError(absl::StrCat("communicator ", def.communicator()));
+  }
+  // Exchanges have the even tags.
+  WEFT_ASSIGN_OR_RETURN(
+      slot, CpuCommunicator::Create(*options_.transport,
+                                    std::vector<int>(def.ranks().begin(), def.ranks().end()),
+                                    2 * static_cast<uint32_t>(def.communicator()) + 1));
+  return slot.get();
+}
+
+absl::Status Executor::Launch(int64_t step) {
+  if (launched_ >= kStepsAhead) {
+    WEFT_RETURN_IF_ERROR(AwaitLaunch(launched_ - kStepsAhead));
+  }
+  failure_.Poll();
+  if (failure_.failed()) return failure_.status();
+  steps_.number[launched_ % StepNumbers::kInFlight] = step;
+  size_t left = 0;
+  for (Lane& lane : lanes_) {
+    lane.next = 0;
+    left += lane.order.size();
+  }
+  // CheckPlan has shown that some head is always ready.
+  while (left > 0) {
+    const size_t before = left;
+    for (Lane& lane : lanes_) {
+      while (lane.next < lane.order.size() && lane.order[lane.next]->Ready()) {
+        lane.order[lane.next]->Launch();
+        lane.ends[launched_ % (kStepsAhead + 1) * lane.order.size() + lane.next] =
+            lane.stream->submitted();
+        ++lane.next;
+        --left;
+      }
+    }
+    CHECK_LT(left, before) << "no actor is ready";
+  }
+  ++launched_;
+  return absl::OkStatus();
+}
+
+int64_t Executor::ended() const {
+  int64_t ended = std::max<int64_t>(launched_ - kStepsAhead, 0);
+  for (; ended < launched_; ++ended) {
+    for (const Lane& lane : lanes_) {
+      if (lane.order.empty()) continue;
+      if (lane.stream->completed().value() < EndOf(lane, ended, lane.order.size() - 1)) return ended;
+    }
+  }
+  return ended;
+}
+
+absl::Status Executor::AwaitLaunch(int64_t launch) {
+  for (Lane& lane : lanes_) lane.since = std::chrono::steady_clock::now();
+  for (const Lane& lane : lanes_) {
+    if (lane.order.empty()) continue;
+    const int64_t end = EndOf(lane, launch, lane.order.size() - 1);
+    while (!lane.stream->completed().AwaitFor(end, kWatchInterval)) {
+      if (!Watch()) return failure_.status();
+    }
+  }
+  failure_.Poll();
+  return failure_.status();
+}
+
+bool Executor::Watch() {
+  failure_.Poll();
+  if (report_requested_.exchange(false) && options_.on_report) options_.on_report(Report());
+  const auto now = std::chrono::steady_clock::now();
+  auto latest = std::chrono::steady_clock::time_point::min();
+  for (Lane& lane : lanes_) {
+    const int64_t completed = lane.stream->completed().value();
+    if (completed != lane.seen) {
+      lane.seen = completed;
+      lane.since = now;
+    }
+    latest = std::max(latest, lane.since);
+  }
+  if (options_.deadline.count() == 0 || now - latest < options_.deadline) return true;
+  if (failure_.failed()) return false;  // it does not even drain
+  failure_.Set(absl::DeadlineExceededError(
+      absl::StrCat("no progress for ",
+                   std::chrono::duration<double>(options_.deadline).count(), " s\n", Report())));
+  for (Lane& lane : lanes_) lane.since = now;
+  return true;
+}
+
+absl::Status Executor::Wait() {
+  if (launched_ > 0) WEFT_RETURN_IF_ERROR(AwaitLaunch(launched_ - 1));
+  failure_.Poll();
+  return failure_.status();
+}
+
+absl::Status Executor::RunSteps(int64_t first_step, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const absl::Status status = Launch(first_step + i);
+    if (!status.ok()) break;
+  }
+  return Wait();
+}
+
+void Executor::Cancel() { failure_.Set(absl::CancelledError("cancelled")); }
+
+std::string Executor::Report() const { return StallReport(*this).ToString(); }
+
+}  // namespace weft

@@ -1,0 +1,119 @@
+// Executor: runs one rank's plan. The thread that calls it is the rank's actor thread: it fires actors
+// in the order of each stream's list, and runs ahead of the streams by two steps at most.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "actors/actor.h"
+#include "runtime/arena.h"
+#include "runtime/kernel.h"
+#include "runtime/plan.pb.h"
+#include "runtime/stream.h"
+#include "runtime/transport.h"
+
+namespace weft {
+
+// What a plan needs from outside; functions and what they refer to outlive the executor.
+struct ExecutorOptions {
+  // CPU kernels by name.
+  const KernelTable& kernels;
+  // May be null if the plan sends nothing. The first failure of the rank poisons it.
+  Transport* transport = nullptr;
+  // Memory of the variables that the plan names.
+  VariableLookup variables;
+  // Host data in and out; needed if the plan has such actors.
+  HostFunction feed;
+  HostFunction fetch;
+  // How long no stream may complete anything before the rank fails with DeadlineExceeded and the stall
+  // report; 0: forever. Longer than the longest kernel.
+  std::chrono::nanoseconds deadline{0};
+  // Gets the stall report when one was asked for; on the actor thread.
+  std::function<void(const std::string&)> on_report;
+  // Makes a stream that holds `capacity` entries; by default a CpuStream.
+  std::function<std::unique_ptr<Stream>(const std::string& name, int64_t capacity)> make_stream;
+};
+
+// Launch, Wait, RunSteps and Run belong to one thread at a time. Cancel and RequestReport to any.
+class Executor {
+ public:
+  // Checks the plan fully (CheckPlan, then operands, memory and kernels) and allocates all that it
+  // will ever need. Errors name actor and op.
+  static absl::StatusOr<std::unique_ptr<Executor>> Create(Plan plan, ExecutorOptions options);
+  // Finishes what was launched.
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  // Launches one step; blocks while two are in flight. `step` is what feed and fetch are told.
+  // Answers the first failure so far, of this rank or another; then nothing more is launched.
+  absl::Status Launch(int64_t step);
+  // Blocks until all that was launched has ended. The first failure: "rank N failed: actor `a`, op
+  // `o`: cause", the same on all ranks. After a failure variables hold whatever was written so far.
+  absl::Status Wait();
+  // Launches steps first_step, first_step + 1, ... and waits.
+  absl::Status RunSteps(int64_t first_step, int64_t count);
+  absl::Status Run(int64_t step) { return RunSteps(step, 1); }
+
+  // Fails the rank, and with it all ranks, with Cancelled. Returns at once.
+  void Cancel();
+  // Has the actor thread hand the stall report to options.on_report when it next waits. May be called
+  // by a signal handler.
+  void RequestReport() { report_requested_.store(true, std::memory_order_relaxed); }
+  // What every stream and actor of this rank is doing, for people. Only on the actor thread.
+  std::string Report() const;
+
+  const Plan& plan() const { return plan_; }
+  // Steps launched, and of these how many have ended on all streams.
+  int64_t launched() const { return launched_; }
+  int64_t ended() const;
+
+ private:
+  friend class StallReport;
+  static constexpr int kStepsAhead = 2;
+
+  // A stream, its list, and where in it each firing of the steps in flight ends.
+  struct Lane {
+    std::unique_ptr<Stream> stream;
+    std::vector<Actor*> order;
+    size_t next = 0;                // in the list, of the step under launch
+    std::vector<int64_t> ends;      // per step in flight and list entry: stream position
+    int64_t seen = -1;              // completed position at the last look
+    std::chrono::steady_clock::time_point since;  // of the last progress seen
+  };
+
+  Executor(Plan plan, ExecutorOptions options);
+  absl::Status Build();
+  absl::StatusOr<Communicator*> CommunicatorOf(const AllReduceDef& def);
+  int64_t EndOf(const Lane& lane, int64_t launch, size_t entry) const {
+    return lane.ends[launch % (kStepsAhead + 1) * lane.order.size() + entry];
+  }
+  // Blocks until launch number `launch` has ended everywhere.
+  absl::Status AwaitLaunch(int64_t launch);
+  // One look at progress, deadline and requests while waiting. False once waiting is useless.
+  bool Watch();
+
+  const Plan plan_;
+  const ExecutorOptions options_;
+  Failure failure_;
+  Arena arena_;
+  std::vector<Buffer> buffers_;
+  StepNumbers steps_;
+  std::vector<std::unique_ptr<Channel>> channels_;
+  std::map<int, std::unique_ptr<Communicator>> communicators_;  // by AllReduceDef.communicator
+  std::vector<std::unique_ptr<Actor>> actors_;
+  std::vector<Lane> lanes_;  // destroyed first: their workers use all above
+  int64_t launched_ = 0;
+  std::atomic<bool> report_requested_{false};
+};
+
+}  // namespace weft

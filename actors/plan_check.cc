@@ -1,0 +1,100 @@
+#include "actors/plan_check.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "runtime/status.h"
+
+namespace weft {
+namespace {
+
+constexpr int kDryRunSteps = 2;
+
+bool Consumes(const ChannelDef& channel, int actor) {
+  for (const ConsumerDef& consumer : channel.consumers()) {
+    if (consumer.actor() == actor) return true;
+  }
+  return false;
+}
+
+// Channels say who writes and reads them, actors which they write and read: both must agree.
+absl::Status CheckPorts(const Plan& plan) {
+  size_t ports = 0;
+  for (int a = 0; a < plan.actors_size(); ++a) {
+    const ActorDef& actor = plan.actors(a);
+    for (bool output : {false, true}) {
+      const auto& ids = output ? actor.outputs() : actor.inputs();
+      ports += ids.size();
+      for (int i = 0; i < ids.size(); ++i) {
+        const bool known = ids[i] >= 0 && ids[i] < plan.channels_size();
+        if (!known || (output ? plan.channels(ids[i]).producer() != a
+                              : !Consumes(plan.channels(ids[i]), a))) {
+          return absl::InvalidArgumentError(absl::StrCat(
+              "actor `", actor.name(), "` names channel ", ids[i], " as ",
+              output ? "output" : "input", known ? ", the channel does not name it" : ""));
+        }
+        for (int j = 0; j < i; ++j) {
+          if (ids[j] == ids[i]) {
+            return absl::InvalidArgumentError(
+                absl::StrCat("actor `", actor.name(), "` names channel ", ids[i], " twice"));
+          }
+        }
+      }
+    }
+  }
+  size_t ends = 0;
+  for (const ChannelDef& channel : plan.channels()) ends += 1 + channel.consumers_size();
+  if (ports == ends) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("channels have ", ends,
+                                                 " ends, actors name ", ports, " of them"));
+}
+
+}  // namespace
+
+MarkedGraph ToMarkedGraph(const Plan& plan) {
+  MarkedGraph graph;
+  graph.streams = plan.streams_size();
+  for (const ActorDef& def : plan.actors()) {
+    graph.actors.push_back({.name = def.name(),
+                            .stream = def.stream(),
+                            .firings_per_step = def.firings_per_step(),
+                            .seconds = def.seconds()});
+  }
+  for (const ChannelDef& def : plan.channels()) {
+    MarkedGraph::Channel channel{.name = def.name(),
+                                 .producer = def.producer(),
+                                 .consumers = {},
+                                 .slots = def.slots(),
+                                 .writes_per_slot = def.writes_per_slot(),
+                                 .initial = def.initial()};
+    for (const ConsumerDef& consumer : def.consumers()) {
+      channel.consumers.push_back({consumer.actor(), consumer.reads_per_slot()});
+    }
+    graph.channels.push_back(std::move(channel));
+  }
+  for (const StreamDef& def : plan.streams()) {
+    graph.lists.emplace_back(def.order().begin(), def.order().end());
+  }
+  return graph;
+}
+
+absl::Status CheckPlan(const Plan& plan) {
+  if (plan.world_size() < 1 || plan.rank() < 0 || plan.rank() >= plan.world_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank ", plan.rank(), " of ", plan.world_size()));
+  }
+  for (const StreamDef& stream : plan.streams()) {
+    if (stream.dynamic()) {
+      return absl::UnimplementedError(
+          absl::StrCat("stream `", stream.name(), "` is dynamic; this build runs fixed lists only"));
+    }
+  }
+  const MarkedGraph graph = ToMarkedGraph(plan);
+  WEFT_RETURN_IF_ERROR(Check(graph));
+  WEFT_RETURN_IF_ERROR(CheckPorts(plan));
+  const Schedule schedule = RunMarkedGraph(graph, kDryRunSteps);
+  if (schedule.complete()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the plan would never end:\n  ", absl::StrJoin(schedule.stuck, "\n  ")));
+}
+
+}  // namespace weft

@@ -1,0 +1,36 @@
+// Signatures: the legal ways to lay an op's operands over ONE mesh axis, derived from its factor
+// map. On a mesh of several axes each axis takes one of them; CheckSignatures says which combine.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "graph/op_def.h"
+#include "graph/sbp.h"
+
+namespace weft {
+
+// What one mesh axis does to all operands and results of an op.
+struct Signature {
+  std::vector<Sbp> inputs, outputs;
+  int factor = -1;          // the factor that is split; -1: none is
+  int64_t must_divide = 0;  // Factor::must_divide of that factor
+
+  friend bool operator==(const Signature&, const Signature&) = default;
+};
+
+// All signatures of the op on these logical specs, in a fixed order: all B; each factor split, by
+// each index order it allows (contiguous alone where it has a must_divide); each linearity. A
+// factor whose dimensions have extent 0 is not split. Absent optional operands have the default
+// spec and are B. The specs and attributes are those of a verified graph.
+std::vector<Signature> DeriveSignatures(const OpDef& op, absl::Span<const TensorSpec> inputs,
+                                        absl::Span<const TensorSpec> outputs, const Attrs& attrs);
+
+// Whether one signature per axis, with these axis sizes, is legal together: the axes that split one
+// factor have a product that divides its must_divide; an operand or result that is partial on
+// several axes combines by one monoid. InvalidArgument naming the axis otherwise.
+absl::Status CheckSignatures(absl::Span<const Signature> per_axis,
+                             absl::Span<const int> axis_sizes);
+
+}  // namespace weft

@@ -1,0 +1,156 @@
+#include "kernels/gemm_bf16.h"
+
+#include <array>
+#include <memory>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "oneapi/dnnl/dnnl.h"
+#include "runtime/status.h"
+
+namespace weft {
+namespace {
+
+absl::Status ToStatus(dnnl_status_t status, const char* what) {
+  if (status == dnnl_success) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat(what, " failed with oneDNN status ", status));
+}
+
+// Extents, strides of A, B and C, and whether to add.
+using Key = std::array<int64_t, 10>;
+
+template <typename Handle, dnnl_status_t (*Destroy)(Handle)>
+struct Destroyer {
+  using pointer = Handle;
+  void operator()(Handle handle) const { Destroy(handle); }
+};
+template <typename Handle, dnnl_status_t (*Destroy)(Handle)>
+using Owned = std::unique_ptr<Handle, Destroyer<Handle, Destroy>>;
+using Engine = Owned<dnnl_engine_t, dnnl_engine_destroy>;
+using Stream = Owned<dnnl_stream_t, dnnl_stream_destroy>;
+using Memory = Owned<dnnl_memory_t, dnnl_memory_destroy>;
+using Primitive = Owned<dnnl_primitive_t, dnnl_primitive_destroy>;
+using PrimitiveDesc = Owned<dnnl_primitive_desc_t, dnnl_primitive_desc_destroy>;
+using PrimitiveAttr = Owned<dnnl_primitive_attr_t, dnnl_primitive_attr_destroy>;
+
+struct MatMul {
+  Primitive primitive;
+  Memory a, b, c;  // handles are set at each execution
+};
+
+absl::StatusOr<dnnl_memory_desc_t> Describe(int64_t rows, int64_t cols, int64_t row_stride,
+                                            int64_t col_stride) {
+  // oneDNN wants strides that nest even where an extent of 1 leaves them unread.
+  if (cols == 1) col_stride = row_stride == 1 ? rows : 1;
+  if (rows == 1) row_stride = col_stride == 1 ? cols : 1;
+  const dnnl_dims_t dims = {rows, cols};
+  const dnnl_dims_t strides = {row_stride, col_stride};
+  dnnl_memory_desc_t desc;
+  WEFT_RETURN_IF_ERROR(
+      ToStatus(dnnl_memory_desc_init_by_strides(&desc, 2, dims, dnnl_bf16, strides), "a layout"));
+  return desc;
+}
+
+// One thread's engine and primitives.
+class MatMulCache {
+ public:
+  absl::StatusOr<MatMul*> Get(const Key& key) {
+    auto it = cache_.find(key);
+    if (it != cache_.end()) return &it->second;
+    if (cache_.size() >= kMostPrimitives) cache_.clear();
+    MatMul made;
+    WEFT_RETURN_IF_ERROR(Make(key, &made));
+    return &(cache_[key] = std::move(made));
+  }
+
+  dnnl_stream_t stream() const { return stream_.get(); }
+
+ private:
+  // A model has some dozens of shapes; a bound in case shapes vary without end.
+  static constexpr size_t kMostPrimitives = 1024;
+
+  absl::Status Start() {
+    if (stream_) return absl::OkStatus();
+    dnnl_engine_t engine;
+    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_engine_create(&engine, dnnl_cpu, 0), "a CPU engine"));
+    engine_.reset(engine);
+    dnnl_stream_t stream;
+    WEFT_RETURN_IF_ERROR(
+        ToStatus(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags), "a stream"));
+    stream_.reset(stream);
+    return absl::OkStatus();
+  }
+
+  absl::Status Make(const Key& key, MatMul* made) {
+    WEFT_RETURN_IF_ERROR(Start());
+    WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t a, Describe(key[0], key[2], key[3], key[4]));
+    WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t b, Describe(key[2], key[1], key[5], key[6]));
+    WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t c, Describe(key[0], key[1], key[7], key[8]));
+    dnnl_matmul_desc_t desc;
+    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_matmul_desc_init(&desc, &a, &b, nullptr, &c), "a matmul"));
+    dnnl_primitive_attr_t attr;
+    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_primitive_attr_create(&attr), "matmul attributes"));
+    PrimitiveAttr owned_attr(attr);
+    if (key[9]) WEFT_RETURN_IF_ERROR(AddSum(attr));
+    dnnl_primitive_desc_t primitive_desc;
+    WEFT_RETURN_IF_ERROR(ToStatus(
+        dnnl_primitive_desc_create(&primitive_desc, &desc, attr, engine_.get(), nullptr),
+        "a bf16 matmul (does this CPU have AVX-512?)"));
+    PrimitiveDesc owned_desc(primitive_desc);
+    dnnl_primitive_t primitive;
+    WEFT_RETURN_IF_ERROR(
+        ToStatus(dnnl_primitive_create(&primitive, primitive_desc), "compiling a matmul"));
+    made->primitive.reset(primitive);
+    WEFT_RETURN_IF_ERROR(Bind(a, &made->a));
+    WEFT_RETURN_IF_ERROR(Bind(b, &made->b));
+    return Bind(c, &made->c);
+  }
+
+  absl::Status AddSum(dnnl_primitive_attr_t attr) {
+    dnnl_post_ops_t ops;
+    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_post_ops_create(&ops), "post-ops"));
+    Owned<dnnl_post_ops_t, dnnl_post_ops_destroy> owned(ops);
+    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_post_ops_append_sum(ops, 1.0f), "a sum post-op"));
+    return ToStatus(dnnl_primitive_attr_set_post_ops(attr, ops), "setting post-ops");
+  }
+
+  absl::Status Bind(const dnnl_memory_desc_t& desc, Memory* memory) {
+    dnnl_memory_t made;
+    WEFT_RETURN_IF_ERROR(ToStatus(
+        dnnl_memory_create(&made, &desc, engine_.get(), DNNL_MEMORY_NONE), "a memory object"));
+    memory->reset(made);
+    return absl::OkStatus();
+  }
+
+  Engine engine_;
+  Stream stream_;
+  absl::flat_hash_map<Key, MatMul> cache_;
+};
+
+}  // namespace
+
+absl::Status GemmBF16(GemmSize size, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
+                      bool accumulate, Matrix<BFloat16> c) {
+  thread_local MatMulCache cache;
+  WEFT_ASSIGN_OR_RETURN(
+      MatMul * matmul,
+      cache.Get({size.m, size.n, size.k, a.row_stride, a.col_stride, b.row_stride, b.col_stride,
+                 c.row_stride, c.col_stride, accumulate}));
+  const auto set = [](const Memory& memory, const BFloat16* data) {
+    return ToStatus(dnnl_memory_set_data_handle(memory.get(), const_cast<BFloat16*>(data)),
+                    "binding an operand");
+  };
+  WEFT_RETURN_IF_ERROR(set(matmul->a, a.data));
+  WEFT_RETURN_IF_ERROR(set(matmul->b, b.data));
+  WEFT_RETURN_IF_ERROR(set(matmul->c, c.data));
+  const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, matmul->a.get()},
+                                  {DNNL_ARG_WEIGHTS, matmul->b.get()},
+                                  {DNNL_ARG_DST, matmul->c.get()}};
+  WEFT_RETURN_IF_ERROR(
+      ToStatus(dnnl_primitive_execute(matmul->primitive.get(), cache.stream(), 3, args),
+               "a bf16 matmul"));
+  return ToStatus(dnnl_stream_wait(cache.stream()), "waiting for a bf16 matmul");
+}
+
+}  // namespace weft

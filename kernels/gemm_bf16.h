@@ -1,0 +1,13 @@
+// The bf16 half of Gemm: oneDNN's matmul primitives, compiled once per shape and thread.
+#pragma once
+
+#include "absl/status/status.h"
+#include "kernels/gemm.h"
+
+namespace weft {
+
+// As Gemm of bf16 with alpha 1, for extents above 0 only.
+absl::Status GemmBF16(GemmSize size, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
+                      bool accumulate, Matrix<BFloat16> c);
+
+}  // namespace weft

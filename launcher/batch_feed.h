@@ -1,0 +1,31 @@
+// BatchFeed: binds a dataset and the schedule to the inputs of a train or evaluate graph.
+#pragma once
+
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "launcher/dataset.h"
+#include "launcher/job.pb.h"
+#include "runtime/kernel.h"
+
+namespace weft {
+
+// Immutable; called on the host stream's thread. `dataset` and `job` outlive it.
+class BatchFeed {
+ public:
+  BatchFeed(const Job& job, const Dataset& dataset, bool held_out)
+      : job_(job), dataset_(dataset), held_out_(held_out) {}
+
+  // Fills input `name` of step `step` (0-based; with held_out: batch number).
+  absl::Status operator()(std::string_view name, int64_t step, int64_t microbatch,
+                          const Operand& out) const;
+
+ private:
+  absl::Status FillTokens(bool targets, int64_t step, int64_t microbatch, const Operand& out) const;
+
+  const Job& job_;
+  const Dataset& dataset_;
+  const bool held_out_;
+};
+
+}  // namespace weft

@@ -1,0 +1,53 @@
+// The commands of the weft program. Each prints results to stdout and errors, once, to stderr.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "launcher/job.h"
+#include "launcher/train.h"
+
+namespace weft {
+
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitBadJob = 2;       // config, graph or data
+inline constexpr int kExitRankFailed = 3;   // a rank failed or was lost
+inline constexpr int kExitStalled = 4;
+inline constexpr int kExitInterrupted = 130;
+
+// The exit code that tells a status: by who has to act.
+int ExitCodeOf(const absl::Status& status);
+
+struct JobArguments {
+  std::string path;
+  JobOverrides overrides;
+  int ranks = 0;  // 0: one, or as mpirun says
+};
+
+struct TrainCommand {
+  JobArguments job;
+  std::string metrics;
+  TrainOptions options;
+  bool verbose = false;
+};
+
+struct PlanCommand {
+  JobArguments job;
+  std::string format = "text";
+};
+
+struct GenerateCommand {
+  std::string checkpoint;
+  std::string prompt;
+  int64_t tokens = 200;
+  double temperature = 0.8;
+  uint64_t seed = 1;
+};
+
+int Run(const TrainCommand& command);
+int Run(const PlanCommand& command);
+int Run(const GenerateCommand& command);
+// Devices, MPI, CPU features.
+int RunDoctor();
+
+}  // namespace weft

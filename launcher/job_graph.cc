@@ -1,0 +1,137 @@
+#include "launcher/job_graph.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "graph/graph_builder.h"
+#include "graph/optimizer.h"
+#include "runtime/status.h"
+
+namespace weft {
+namespace {
+
+DType ComputeType(const Job& job) {
+  return job.train().dtype() == Job::Train::BF16 ? DType::kBF16 : DType::kF32;
+}
+
+OptimizerConfig OptimizerOf(const Job& job) {
+  OptimizerConfig config;
+  config.clip_norm = job.optimizer().clip_norm();
+  switch (job.optimizer().kind_case()) {
+    case Job::Optimizer::kAdamw: {
+      const Job::Adamw& adamw = job.optimizer().adamw();
+      config.kind = OptimizerConfig::Kind::kAdamW;
+      config.beta1 = adamw.beta1();
+      config.beta2 = adamw.beta2();
+      config.eps = adamw.eps();
+      config.weight_decay = adamw.weight_decay();
+      break;
+    }
+    case Job::Optimizer::kLamb: {
+      const Job::Lamb& lamb = job.optimizer().lamb();
+      config.kind = OptimizerConfig::Kind::kLamb;
+      config.beta1 = lamb.beta1();
+      config.beta2 = lamb.beta2();
+      config.eps = lamb.eps();
+      config.weight_decay = lamb.weight_decay();
+      break;
+    }
+    case Job::Optimizer::kSgd: {
+      const Job::Sgd& sgd = job.optimizer().sgd();
+      config.kind = OptimizerConfig::Kind::kSgd;
+      config.momentum = sgd.momentum();
+      config.weight_decay = sgd.weight_decay();
+      break;
+    }
+    case Job::Optimizer::KIND_NOT_SET: break;
+  }
+  return config;
+}
+
+double PeakRate(const Job& job) {
+  switch (job.optimizer().kind_case()) {
+    case Job::Optimizer::kAdamw: return job.optimizer().adamw().lr();
+    case Job::Optimizer::kLamb: return job.optimizer().lamb().lr();
+    case Job::Optimizer::kSgd: return job.optimizer().sgd().lr();
+    case Job::Optimizer::KIND_NOT_SET: break;
+  }
+  return 0;
+}
+
+int64_t MicrobatchRows(const Job& job) {
+  return job.train().global_batch() / job.train().microbatches();
+}
+
+}  // namespace
+
+DecoderConfig DecoderOf(const Job& job) {
+  const Job::Decoder& d = job.model().decoder();
+  DecoderConfig config;
+  config.layers = d.layers();
+  config.hidden = d.hidden();
+  config.heads = d.heads();
+  config.kv_heads = d.kv_heads();
+  config.head_dim = d.head_dim();
+  config.ffn = d.ffn();
+  config.vocab = d.vocab();
+  config.norm = d.norm() == Job::Decoder::LAYER ? DecoderConfig::Norm::kLayer
+                                                : DecoderConfig::Norm::kRms;
+  config.activation = d.activation() == Job::Decoder::GELU ? DecoderConfig::Activation::kGelu
+                                                           : DecoderConfig::Activation::kSiluGate;
+  config.rope_theta = d.rope_theta();
+  config.tied_head = d.tied_head();
+  return config;
+}
+
+absl::StatusOr<Mesh> MeshOf(const Job& job) {
+  absl::StatusOr<Mesh> mesh = Mesh::Parse(job.mesh());
+  if (!mesh.ok()) return Annotate(mesh.status(), "mesh");
+  return mesh;
+}
+
+absl::StatusOr<Graph> TrainGraph(const Job& job, const OpRegistry& ops) {
+  WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
+  GraphBuilder g(ops, mesh, static_cast<int64_t>(job.train().seed()));
+  const Value loss = BuildDecoderLoss(g, DecoderOf(job), MicrobatchRows(job),
+                                      job.data().sequence(), ComputeType(job));
+  WEFT_RETURN_IF_ERROR(AddOptimizer(g, loss, OptimizerOf(job)));
+  return g.Build();
+}
+
+absl::StatusOr<Graph> EvaluateGraph(const Job& job, const OpRegistry& ops) {
+  WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
+  GraphBuilder g(ops, mesh, static_cast<int64_t>(job.train().seed()));
+  const Value loss = BuildDecoderLoss(g, DecoderOf(job), job.train().global_batch(),
+                                      job.data().sequence(), ComputeType(job));
+  g.Output("loss", loss);
+  return g.Build();
+}
+
+absl::StatusOr<Graph> GenerateGraph(const Job& job, const OpRegistry& ops, int64_t batch,
+                                    int64_t sequence) {
+  WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
+  GraphBuilder g(ops, mesh, static_cast<int64_t>(job.train().seed()));
+  const Value logits = BuildDecoderLogits(g, DecoderOf(job), batch, sequence, ComputeType(job));
+  g.Output("logits", logits);
+  return g.Build();
+}
+
+double LearningRate(const Job& job, int64_t step) {
+  const Job::Schedule& schedule = job.optimizer().schedule();
+  const double peak = PeakRate(job);
+  const int64_t warmup = schedule.warmup_steps();
+  if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
+  const int64_t span = std::max<int64_t>(1, job.train().steps() - warmup);
+  const double progress =
+      std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(span));
+  const double floor = schedule.final_lr_ratio();
+  switch (schedule.decay()) {
+    case Job::Schedule::CONSTANT: return peak;
+    case Job::Schedule::LINEAR: return peak * (floor + (1 - floor) * (1 - progress));
+    case Job::Schedule::COSINE:
+      return peak * (floor + (1 - floor) * 0.5 * (1 + std::cos(M_PI * progress)));
+  }
+  return peak;
+}
+
+}  // namespace weft

@@ -1,0 +1,31 @@
+// From a job to the graphs that it trains, evaluates and generates with.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "graph/decoder.h"
+#include "graph/graph.h"
+#include "launcher/job.pb.h"
+
+namespace weft {
+
+// The model of a resolved job, in the graph library's words.
+DecoderConfig DecoderOf(const Job& job);
+// The mesh of a job. Errors name the field.
+absl::StatusOr<Mesh> MeshOf(const Job& job);
+
+// One training step: inputs tokens, targets (a microbatch), loss_scale, learning_rate, step (a step);
+// outputs loss, grad_norm.
+absl::StatusOr<Graph> TrainGraph(const Job& job, const OpRegistry& ops);
+// The loss of one batch without an update: inputs tokens, targets, loss_scale; output loss. The same
+// parameters by name.
+absl::StatusOr<Graph> EvaluateGraph(const Job& job, const OpRegistry& ops);
+// Logits of `batch` rows of `sequence` tokens: input tokens, output logits.
+absl::StatusOr<Graph> GenerateGraph(const Job& job, const OpRegistry& ops, int64_t batch,
+                                    int64_t sequence);
+
+// The learning rate of step `step` (0-based) by the job's schedule.
+double LearningRate(const Job& job, int64_t step);
+
+}  // namespace weft

@@ -1,0 +1,347 @@
+// What makes a job sensible: the one list of required fields, limits, contradictions and features
+// that are not built.
+#include <google/protobuf/descriptor.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "graph/mesh.h"
+#include "launcher/job.h"
+#include "launcher/tokenizer.h"
+#include "runtime/status.h"
+
+namespace weft {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// A field without which a job means nothing; looked at only where its parent is present.
+struct Required {
+  const char* path;
+  const char* remedy;
+};
+
+constexpr Required kRequired[] = {
+    {"model", "add model { decoder { layers: 4 hidden: 128 heads: 4 ffn: 384 vocab: 256 } }"},
+    {"model.decoder.layers", "say how many layers, such as layers: 4"},
+    {"model.decoder.hidden", "say how wide the model is, such as hidden: 128"},
+    {"model.decoder.heads", "say how many attention heads, such as heads: 4"},
+    {"model.decoder.ffn", "say how wide the MLP is, such as ffn: 384"},
+    {"model.decoder.vocab", "say how many token ids there are, such as vocab: 256"},
+    {"data", "add data { text: \"FILE\" tokenizer: BYTES sequence: 128 }"},
+    {"data.sequence", "say how many tokens a row has, such as sequence: 128"},
+    {"train", "add train { steps: 50 global_batch: 16 }"},
+    {"train.steps", "say how many steps to train, such as steps: 50"},
+    {"train.global_batch", "say how many rows a step has, such as global_batch: 16"},
+    {"optimizer", "add optimizer { adamw { lr: 1e-3 } }"},
+    {"optimizer.adamw.lr", "give the learning rate, such as lr: 1e-3"},
+    {"optimizer.lamb.lr", "give the learning rate, such as lr: 1e-2"},
+    {"optimizer.sgd.lr", "give the learning rate, such as lr: 0.1"},
+};
+
+// The closed range of a number that was given.
+struct Limit {
+  const char* path;
+  double least;
+  double most;
+};
+
+constexpr double kTiny = std::numeric_limits<double>::min();  // least above zero
+constexpr double kBelowOne = 1.0 - std::numeric_limits<double>::epsilon();
+
+constexpr Limit kLimits[] = {
+    {"model.decoder.layers", 1, 10000},
+    {"model.decoder.hidden", 1, 1 << 20},
+    {"model.decoder.heads", 1, 1 << 16},
+    {"model.decoder.kv_heads", 1, 1 << 16},
+    {"model.decoder.ffn", 1, 1 << 24},
+    {"model.decoder.vocab", 2, 1 << 26},
+    {"model.decoder.head_dim", 1, 1 << 16},
+    {"model.decoder.rope_theta", 1, 1e12},
+    {"data.sequence", 1, 1 << 26},
+    {"data.held_out", 0, 0.9},
+    {"train.steps", 1, 1e12},
+    {"train.global_batch", 1, 1 << 26},
+    {"train.microbatches", 1, 1 << 20},
+    {"optimizer.adamw.lr", 0, 1000},
+    {"optimizer.adamw.beta1", 0, kBelowOne},
+    {"optimizer.adamw.beta2", 0, kBelowOne},
+    {"optimizer.adamw.eps", kTiny, 1},
+    {"optimizer.adamw.weight_decay", 0, 1000},
+    {"optimizer.lamb.lr", 0, 1000},
+    {"optimizer.lamb.beta1", 0, kBelowOne},
+    {"optimizer.lamb.beta2", 0, kBelowOne},
+    {"optimizer.lamb.eps", kTiny, 1},
+    {"optimizer.lamb.weight_decay", 0, 1000},
+    {"optimizer.sgd.lr", 0, 1000},
+    {"optimizer.sgd.momentum", 0, kBelowOne},
+    {"optimizer.sgd.weight_decay", 0, 1000},
+    {"optimizer.clip_norm", 0, 1e30},
+    {"optimizer.schedule.warmup_steps", 0, 1e12},
+    {"optimizer.schedule.final_lr_ratio", 0, 1},
+    {"evaluate.every", 0, 1e12},
+    {"evaluate.batches", 0, 1e12},
+    {"checkpoint.every", 0, 1e12},
+    {"checkpoint.keep", 0, 1e6},
+};
+
+constexpr double kMaxParameters = 1e13;
+constexpr double kMaxTokensPerStep = 1e12;
+
+// A limit or value as a person writes it: whole numbers without an exponent.
+std::string Print(double value) {
+  if (std::abs(value) < 1e15 && value == std::floor(value)) {
+    return absl::StrCat(static_cast<int64_t>(value));
+  }
+  return absl::StrCat(value);
+}
+
+// One check of one job.
+class Checker {
+ public:
+  Checker(const Job& job, const FieldOrigins& origins) : job_(job), origins_(origins) {}
+
+  absl::Status Run() const {
+    WEFT_RETURN_IF_ERROR(CheckBuilt());
+    WEFT_RETURN_IF_ERROR(CheckRequired());
+    WEFT_RETURN_IF_ERROR(CheckLimits());
+    WEFT_RETURN_IF_ERROR(CheckModel());
+    WEFT_RETURN_IF_ERROR(CheckData());
+    WEFT_RETURN_IF_ERROR(CheckMesh());
+    WEFT_RETURN_IF_ERROR(CheckTrain());
+    return CheckReports();
+  }
+
+ private:
+  // "tiny.pbtxt:9:9: train.steps: ": the field, or the nearest enclosing one that was written.
+  std::string At(const std::string& path) const {
+    std::string written = path;
+    while (true) {
+      auto it = origins_.find(written);
+      if (it != origins_.end()) return absl::StrCat(it->second, ": ", path, ": ");
+      if (written.empty()) return absl::StrCat(path, ": ");
+      const size_t dot = written.rfind('.');
+      written = dot == std::string::npos ? "" : written.substr(0, dot);
+    }
+  }
+  absl::Status Wrong(const std::string& path, const std::string& why) const {
+    return absl::InvalidArgumentError(absl::StrCat(At(path), why));
+  }
+  absl::Status NotBuilt(const std::string& path, const std::string& why) const {
+    return absl::UnimplementedError(absl::StrCat(At(path), why));
+  }
+
+  // The field at `path`, and the message that holds it; nullptr if that message is absent.
+  struct Place {
+    const Message* parent = nullptr;
+    const FieldDescriptor* field = nullptr;
+    bool set() const { return parent->GetReflection()->HasField(*parent, field); }
+    double number() const {
+      const google::protobuf::Reflection& reflection = *parent->GetReflection();
+      return field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE
+                 ? reflection.GetDouble(*parent, field)
+                 : static_cast<double>(reflection.GetInt64(*parent, field));
+    }
+  };
+  Place Find(const char* path) const {
+    const std::vector<std::string> names = absl::StrSplit(path, '.');
+    Place place{.parent = &job_, .field = nullptr};
+    for (size_t i = 0; i < names.size(); ++i) {
+      place.field = place.parent->GetDescriptor()->FindFieldByName(names[i]);
+      if (i + 1 == names.size()) break;
+      if (!place.set()) return {};
+      place.parent = &place.parent->GetReflection()->GetMessage(*place.parent, place.field);
+    }
+    return place;
+  }
+
+  absl::Status CheckBuilt() const;
+  absl::Status CheckRequired() const;
+  absl::Status CheckLimits() const;
+  absl::Status CheckModel() const;
+  absl::Status CheckData() const;
+  absl::Status CheckMesh() const;
+  absl::Status CheckTrain() const;
+  absl::Status CheckReports() const;
+
+  const Job& job_;
+  const FieldOrigins& origins_;
+};
+
+absl::Status Checker::CheckBuilt() const {
+  if (job_.model().has_graph_file()) {
+    return NotBuilt("model.graph_file", "training from graph text is not built; use model.decoder");
+  }
+  if (job_.train().device() == Job::Train::CUDA) {
+    return NotBuilt("train.device", "this weft is built without CUDA; use device: CPU");
+  }
+  if (job_.train().virtual_batches() != 0) {
+    return NotBuilt("train.virtual_batches", "virtual batches are not built; leave it out");
+  }
+  if (!job_.log().tensorboard().empty()) {
+    return NotBuilt("log.tensorboard",
+                    "TensorBoard files are not built; use log.metrics, JSON lines, instead");
+  }
+  if (!job_.log().trace().empty()) {
+    return NotBuilt("log.trace", "traces are not built; leave it empty");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checker::CheckRequired() const {
+  for (const Required& required : kRequired) {
+    const Place place = Find(required.path);
+    if (place.field == nullptr) continue;
+    if (!place.set()) return Wrong(required.path, absl::StrCat("missing; ", required.remedy));
+  }
+  if (!job_.model().has_decoder()) {
+    return Wrong("model", "describes nothing; add decoder { ... }");
+  }
+  if (job_.data().source_case() == Job::Data::SOURCE_NOT_SET) {
+    return Wrong("data", "names no file; add text: \"FILE\" or tokens: \"FILE\"");
+  }
+  if (job_.optimizer().kind_case() == Job::Optimizer::KIND_NOT_SET) {
+    return Wrong("optimizer", "names none; add adamw { lr: 1e-3 }, lamb or sgd");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checker::CheckLimits() const {
+  for (const Limit& limit : kLimits) {
+    const Place place = Find(limit.path);
+    if (place.field == nullptr || !place.set()) continue;
+    const double value = place.number();
+    if (value >= limit.least && value <= limit.most) continue;  // false for NaN
+    std::string range = absl::StrCat("from ", Print(limit.least), " to ", Print(limit.most));
+    if (limit.least == kTiny) range = absl::StrCat("above 0, at most ", Print(limit.most));
+    if (limit.most == kBelowOne)
+      range = absl::StrCat("at least ", Print(limit.least), " and below 1");
+    return Wrong(limit.path, absl::StrCat("is ", Print(value), "; it must be ", range));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checker::CheckModel() const {
+  const Job::Decoder& model = job_.model().decoder();
+  const int64_t kv_heads = model.has_kv_heads() ? model.kv_heads() : model.heads();
+  if (model.heads() % kv_heads != 0) {
+    return Wrong("model.decoder.kv_heads",
+                 absl::StrCat(kv_heads, " kv_heads do not divide ", model.heads(),
+                              " heads; each kv head serves heads / kv_heads query heads"));
+  }
+  if (!model.has_head_dim() && model.hidden() % model.heads() != 0) {
+    return Wrong("model.decoder.heads",
+                 absl::StrCat(model.heads(), " heads do not divide hidden: ", model.hidden(),
+                              "; change one of them or give head_dim"));
+  }
+  const int64_t head_dim = model.has_head_dim() ? model.head_dim() : model.hidden() / model.heads();
+  if (head_dim % 2 != 0) {
+    return Wrong(model.has_head_dim() ? "model.decoder.head_dim" : "model.decoder.hidden",
+                 absl::StrCat("a head of ", head_dim,
+                              " elements cannot be rotated (RoPE turns pairs); make it even"));
+  }
+  const double hidden = static_cast<double>(model.hidden());
+  const double attention = 2.0 * hidden * head_dim * (model.heads() + kv_heads);
+  const double mlp = 3.0 * hidden * model.ffn();
+  const double parameters = model.layers() * (attention + mlp) + 2.0 * hidden * model.vocab();
+  if (parameters > kMaxParameters) {
+    return Wrong("model.decoder", absl::StrCat("has about ", parameters,
+                                               " parameters; the limit is ", kMaxParameters));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checker::CheckData() const {
+  const Job::Data& data = job_.data();
+  if (data.has_text() ? data.text().empty() : data.tokens().empty()) {
+    return Wrong(data.has_text() ? "data.text" : "data.tokens", "is empty; name a file");
+  }
+  if (data.has_text() && data.has_format()) {
+    return Wrong("data.format", "says how a token file is laid out; text has no format, drop it");
+  }
+  if (data.has_tokens() && data.has_tokenizer()) {
+    return Wrong("data.tokenizer", "is for text; a token file holds tokens already, drop it");
+  }
+  const int64_t vocab = job_.model().decoder().vocab();
+  if (data.has_text() && vocab < kByteVocabulary) {
+    return Wrong("model.decoder.vocab",
+                 absl::StrCat("is ", vocab, "; tokenizer BYTES needs at least ", kByteVocabulary));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checker::CheckMesh() const {
+  const absl::StatusOr<Mesh> mesh = Mesh::Parse(job_.mesh());
+  if (!mesh.ok()) return Wrong("mesh", std::string(mesh.status().message()));
+  for (const Mesh::Axis& axis : mesh->axes()) {
+    if (axis.name == "seq" || axis.name == "stage") {
+      return NotBuilt("mesh",
+                      absl::StrCat("axis '", axis.name, "' is not built; use data and model"));
+    }
+    if (axis.name != "data" && axis.name != "model") {
+      return Wrong("mesh", absl::StrCat("unknown axis '", axis.name, "'; use data and model"));
+    }
+  }
+  const int data_axis = mesh->FindAxis("data");
+  if (data_axis < 0) return absl::OkStatus();
+  const int64_t rows = job_.train().global_batch() / job_.train().microbatches();
+  if (const int size = mesh->axes()[data_axis].size; rows < size && rows > 0) {
+    return Wrong("mesh", absl::StrCat("splits a microbatch of ", rows, " rows over data:", size,
+                                      "; some ranks would have none. Use at most data:", rows,
+                                      ", or raise train.global_batch"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checker::CheckTrain() const {
+  const Job::Train& train = job_.train();
+  if (train.microbatches() > train.global_batch()) {
+    return Wrong("train.microbatches",
+                 absl::StrCat(train.microbatches(), " microbatches of ", train.global_batch(),
+                              " rows leave some empty; use at most ", train.global_batch()));
+  }
+  if (train.global_batch() % train.microbatches() != 0) {
+    return NotBuilt("train.microbatches",
+                    absl::StrCat(train.microbatches(),
+                                 " microbatches do not divide global_batch: ", train.global_batch(),
+                                 "; microbatches of unequal size are not built"));
+  }
+  const double tokens = static_cast<double>(train.global_batch()) * job_.data().sequence();
+  if (tokens > kMaxTokensPerStep) {
+    return Wrong(
+        "train.global_batch",
+        absl::StrCat("makes ", tokens, " tokens a step; the limit is ", kMaxTokensPerStep));
+  }
+  const Job::Schedule& schedule = job_.optimizer().schedule();
+  if (schedule.has_final_lr_ratio() && schedule.decay() == Job::Schedule::CONSTANT) {
+    return Wrong("optimizer.schedule.final_lr_ratio",
+                 "contradicts decay: CONSTANT; use COSINE or LINEAR, or drop it");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checker::CheckReports() const {
+  if (job_.evaluate().every() > 0 && job_.data().held_out() == 0) {
+    return Wrong("evaluate.every",
+                 "there is nothing to evaluate on; set data.held_out, such as 0.05");
+  }
+  if (job_.evaluate().batches() > 0 && job_.evaluate().every() == 0) {
+    return Wrong("evaluate.batches", "is of no use while evaluate.every is 0; set both or neither");
+  }
+  if (job_.checkpoint().every() > 0 && job_.checkpoint().dir().empty()) {
+    return Wrong("checkpoint.every", "there is no place to write to; set checkpoint.dir");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ValidateJob(const Job& job, const FieldOrigins& origins) {
+  return Checker(job, origins).Run();
+}
+
+}  // namespace weft

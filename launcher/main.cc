@@ -1,0 +1,73 @@
+// The weft program: parses the command line, runs a command, turns its status into an exit code.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+
+#include "launcher/commands.h"
+#include "runtime/logging.h"
+
+namespace {
+
+std::atomic<bool> interrupted{false};
+
+void OnInterrupt(int) { interrupted = true; }
+
+void AddJobArguments(CLI::App* command, weft::JobArguments* job) {
+  command->add_option("JOB", job->path, "job file (protobuf text)")->required();
+  command->add_option("--set", job->overrides.sets, "PATH=VALUE: override a field of the job")
+      ->allow_extra_args(false);
+  command->add_option("--mesh", job->overrides.mesh, "override the mesh, e.g. data:2,model:2");
+  command->add_option("--ranks", job->ranks, "ranks as threads of this process");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  google::InitGoogleLogging(argv[0]);
+  FLAGS_logtostderr = true;
+  FLAGS_minloglevel = google::WARNING;
+  std::signal(SIGINT, OnInterrupt);
+  std::signal(SIGTERM, OnInterrupt);
+
+  CLI::App app("weft: trains and runs models described once, on any mesh of ranks");
+  app.require_subcommand(1);
+
+  weft::TrainCommand train;
+  train.options.interrupted = &interrupted;
+  CLI::App* train_app = app.add_subcommand("train", "train a job; alone, with --ranks or under mpirun");
+  AddJobArguments(train_app, &train.job);
+  train_app->add_option("--metrics", train.metrics, "append one JSON object a step to this file");
+  train_app->add_flag("--resume", train.options.resume, "go on from the newest checkpoint");
+  train_app->add_option("--minutes", train.options.minutes,
+                        "stop after so long, once --until-eval-below holds");
+  train_app->add_option("--until-eval-below", train.options.until_loss,
+                        "held-out loss (nats per token) to reach");
+  train_app->add_option("--max-minutes", train.options.max_minutes, "stop after so long at the latest");
+  train_app->add_flag("-v,--verbose", train.verbose, "print the resolved job");
+
+  weft::PlanCommand plan;
+  CLI::App* plan_app = app.add_subcommand("plan", "compile a job and show the plan; runs nothing");
+  AddJobArguments(plan_app, &plan.job);
+  plan_app->add_option("--format", plan.format, "text")->check(CLI::IsMember({"text"}));
+
+  weft::GenerateCommand generate;
+  CLI::App* generate_app = app.add_subcommand("generate", "continue a text with a trained model");
+  generate_app->add_option("--checkpoint", generate.checkpoint, "checkpoint folder")->required();
+  generate_app->add_option("--prompt", generate.prompt, "text to continue");
+  generate_app->add_option("--tokens", generate.tokens, "tokens to add")->check(CLI::Range(1, 1 << 20));
+  generate_app->add_option("--temperature", generate.temperature, "0: the likeliest token");
+  generate_app->add_option("--seed", generate.seed, "of the sampling");
+
+  CLI::App* doctor_app = app.add_subcommand("doctor", "show what this machine offers");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? weft::kExitDone : weft::kExitBadJob;
+  }
+  if (train_app->parsed()) return weft::Run(train);
+  if (plan_app->parsed()) return weft::Run(plan);
+  if (generate_app->parsed()) return weft::Run(generate);
+  if (doctor_app->parsed()) return weft::RunDoctor();
+  return weft::kExitBadJob;
+}

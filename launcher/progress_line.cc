@@ -1,0 +1,72 @@
+#include "launcher/progress_line.h"
+
+#include <unistd.h>
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace weft {
+namespace {
+
+constexpr double kTerminalSeconds = 0.1;
+constexpr double kPlainSeconds = 5;
+
+std::string Rate(double value) {
+  if (value >= 1e6) return absl::StrFormat("%.2fM", value / 1e6);
+  if (value >= 1e4) return absl::StrFormat("%.1fk", value / 1e3);
+  return absl::StrFormat("%.0f", value);
+}
+
+std::string Duration(double seconds) {
+  const int64_t s = static_cast<int64_t>(std::lround(seconds));
+  if (s >= 3600) return absl::StrFormat("%dh %02dm", s / 3600, s / 60 % 60);
+  if (s >= 60) return absl::StrFormat("%dm %02ds", s / 60, s % 60);
+  return absl::StrFormat("%ds", s);
+}
+
+}  // namespace
+
+std::string ProgressText(const StepMetrics& m, int64_t steps) {
+  std::string text = absl::StrFormat("step %d/%d  loss %.4f  lr %.3g", m.step, steps, m.loss, m.lr);
+  if (std::isfinite(m.grad_norm))
+    absl::StrAppend(&text, absl::StrFormat("  grad %.3g", m.grad_norm));
+  if (std::isfinite(m.tokens_per_s))
+    absl::StrAppend(&text, "  ", Rate(m.tokens_per_s), " tokens/s");
+  const double left = static_cast<double>(steps - m.step) * m.step_ms / 1e3;
+  if (left > 0 && left < 1e9) absl::StrAppend(&text, "  left ", Duration(left));
+  for (const auto& [key, value] : m.more)
+    absl::StrAppend(&text, absl::StrFormat("  %s %.4f", key, value));
+  return text;
+}
+
+ProgressLine ProgressLine::ForStderr(int64_t steps) { return ProgressLine(stderr, isatty(2) == 1, steps); }
+
+void ProgressLine::Update(const StepMetrics& metrics, double seconds) {
+  const bool due = seconds - shown_at_ >= (terminal_ ? kTerminalSeconds : kPlainSeconds);
+  if (shown_any_ && !due && metrics.step < steps_) return;
+  shown_any_ = true;
+  shown_at_ = seconds;
+  const std::string text = ProgressText(metrics, steps_);
+  // Carriage return and "erase to the end of the line".
+  const std::string shown =
+      terminal_ ? absl::StrCat("\r", text, "\033[K") : absl::StrCat(text, "\n");
+  std::fputs(shown.c_str(), out_);
+  std::fflush(out_);
+  line_open_ = terminal_;
+}
+
+void ProgressLine::Say(const std::string& message) {
+  absl::FPrintF(out_, "%s%s\n", line_open_ ? "\r\033[K" : "", message);
+  std::fflush(out_);
+  line_open_ = false;
+}
+
+void ProgressLine::Finish() {
+  if (line_open_) absl::FPrintF(out_, "\n");
+  if (line_open_) std::fflush(out_);
+  line_open_ = false;
+}
+
+}  // namespace weft

@@ -1,0 +1,33 @@
+// Where ranks come from: processes of mpirun or srun, threads of this process (--ranks N), or one.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "runtime/transport.h"
+
+namespace weft {
+
+// What one rank does; called on a thread of its own in a process of several ranks.
+using RankMain = std::function<absl::Status(Transport&)>;
+
+class Ranks {
+ public:
+  // `threads` > 0: that many ranks in this process (refused under mpirun); 0: as the launcher of this
+  // process says, or one.
+  static absl::StatusOr<Ranks> Start(int threads);
+
+  int size() const { return size_; }
+  // Whether this process holds rank 0, the one that speaks to the user.
+  bool speaks() const;
+  // Runs `main` on every rank of this process and closes the transport. A rank that fails poisons the
+  // others; the first failure is returned.
+  absl::Status Run(const RankMain& main);
+
+ private:
+  int size_ = 1;
+  std::unique_ptr<Transport> mpi_;  // null: threads
+};
+
+}  // namespace weft

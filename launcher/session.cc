@@ -1,0 +1,63 @@
+#include "launcher/session.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/status.h"
+
+namespace weft {
+
+absl::Status Session::BindVariables(const Program& program) {
+  const Graph& graph = program.graph;
+  const int index = graph.meshes[0].IndexOf(rank());
+  for (const Variable& variable : graph.variables) {
+    const ValueInfo& info = graph.info(variable.value);
+    bool added = false;
+    WEFT_ASSIGN_OR_RETURN(
+        VariableStore::Entry * entry,
+        variables_.Add(variable.name, info.spec,
+                       BoxOf(info.spec.shape, info.layout, graph.meshes[0], index), &added));
+    if (!added) continue;
+    const Kernel kernel = kernels_.Find(variable.init_op);
+    if (kernel == nullptr) {
+      return absl::UnimplementedError(absl::StrCat("variable '", variable.name, "': op '",
+                                                   variable.init_op,
+                                                   "' has no kernel on this device"));
+    }
+    const Operand output = entry->operand();
+    KernelContext context;
+    context.outputs = absl::MakeConstSpan(&output, 1);
+    context.attrs = &variable.init_attrs;
+    WEFT_RETURN_IF_ERROR(
+        Annotate(kernel(context), absl::StrCat("initialising '", variable.name, "'")));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
+                                                                 const CompileOptions& options,
+                                                                 Feed feed, Fetch fetch) {
+  auto runnable = std::make_unique<Runnable>();
+  WEFT_ASSIGN_OR_RETURN(runnable->program_, Compile(std::move(graph), ops_, options));
+  const Mesh& mesh = runnable->program_.graph.meshes[0];
+  if (mesh.size() != size()) {
+    return absl::InvalidArgumentError(absl::StrCat("mesh ", mesh.ToString(), " has ", mesh.size(),
+                                                   " ranks but ", size(), " are running"));
+  }
+  WEFT_ASSIGN_OR_RETURN(runnable->plan_, InstantiatePlan(runnable->program_, rank()));
+  WEFT_RETURN_IF_ERROR(BindVariables(runnable->program_));
+  ExecutorOptions executor_options{.kernels = kernels_,
+                                   .transport = &transport_,
+                                   .variables =
+                                       [this](std::string_view name) -> void* {
+                                     VariableStore::Entry* entry = variables_.Find(name);
+                                     return entry == nullptr ? nullptr : entry->memory.data();
+                                   },
+                                   .feed = std::move(feed),
+                                   .fetch = std::move(fetch)};
+  WEFT_ASSIGN_OR_RETURN(runnable->executor_,
+                        Executor::Create(runnable->plan_, std::move(executor_options)));
+  return runnable;
+}
+
+}  // namespace weft

@@ -1,0 +1,208 @@
+#include "launcher/train.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "launcher/batch_feed.h"
+#include "launcher/checkpoint.h"
+#include "launcher/dataset.h"
+#include "launcher/job_graph.h"
+#include "launcher/metrics.h"
+#include "launcher/progress_line.h"
+#include "launcher/session.h"
+#include "launcher/step_report.h"
+#include "runtime/status.h"
+
+namespace weft {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Scalars that a program hands out, as of the last finished step.
+struct Scalars {
+  double loss = 0;
+  double grad_norm = 0;
+
+  absl::Status Take(std::string_view name, const Operand& in) {
+    const double value = *in.as<float>();
+    if (name == "loss") loss = value;
+    if (name == "grad_norm") grad_norm = value;
+    return absl::OkStatus();
+  }
+};
+
+class Trainer {
+ public:
+  Trainer(const Job& job, const OpRegistry& ops, const KernelTable& kernels, Transport& transport,
+          const TrainOptions& options)
+      : job_(job),
+        ops_(ops),
+        options_(options),
+        transport_(transport),
+        session_(ops, kernels, transport) {}
+
+  absl::Status Run();
+
+ private:
+  bool speaks() const { return transport_.rank() == 0; }
+  absl::Status Load();
+  absl::StatusOr<Decision> Step(int64_t step);
+  absl::StatusOr<double> Evaluate();
+  absl::Status Report(int64_t step, double seconds, const StepReport& total,
+                      std::optional<double> held_out_loss);
+
+  const Job& job_;
+  const OpRegistry& ops_;
+  const TrainOptions& options_;
+  Transport& transport_;
+  Session session_;
+  std::optional<Dataset> dataset_;
+  std::unique_ptr<Session::Runnable> train_;
+  std::unique_ptr<Session::Runnable> evaluate_;
+  Scalars scalars_, held_out_;
+  std::optional<MetricsFile> metrics_;
+  std::optional<ProgressLine> progress_;
+  Clock::time_point start_;
+  double best_held_out_ = std::numeric_limits<double>::infinity();
+};
+
+absl::Status Trainer::Load() {
+  WEFT_ASSIGN_OR_RETURN(Dataset dataset, Dataset::Open(job_));
+  dataset_.emplace(std::move(dataset));
+  WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job_, ops_));
+  CompileOptions compile;
+  compile.microbatches = static_cast<int>(job_.train().microbatches());
+  const auto fetch_into = [](Scalars* scalars) {
+    return [scalars](std::string_view name, int64_t, int64_t, const Operand& in) {
+      return scalars->Take(name, in);
+    };
+  };
+  WEFT_ASSIGN_OR_RETURN(train_,
+                        session_.Load(std::move(graph), compile, BatchFeed(job_, *dataset_, false),
+                                      fetch_into(&scalars_)));
+  if (job_.evaluate().every() > 0) {
+    WEFT_ASSIGN_OR_RETURN(Graph evaluate, EvaluateGraph(job_, ops_));
+    WEFT_ASSIGN_OR_RETURN(evaluate_,
+                          session_.Load(std::move(evaluate), CompileOptions(),
+                                        BatchFeed(job_, *dataset_, true), fetch_into(&held_out_)));
+  }
+  if (speaks() && !job_.log().metrics().empty()) {
+    WEFT_ASSIGN_OR_RETURN(MetricsFile metrics, MetricsFile::Open(job_.log().metrics()));
+    metrics_.emplace(std::move(metrics));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> Trainer::Evaluate() {
+  const int64_t available = dataset_->held_out_batches();
+  const int64_t limit = job_.evaluate().batches();
+  const int64_t batches = limit > 0 ? std::min(limit, available) : available;
+  double sum = 0, targets = 0;
+  for (int64_t batch = 0; batch < batches; ++batch) {
+    WEFT_RETURN_IF_ERROR(evaluate_->Run(batch, 1));
+    const double count = static_cast<double>(dataset_->HeldOutTargets(batch));
+    sum += held_out_.loss * count;
+    targets += count;
+  }
+  return sum / targets;
+}
+
+absl::Status Trainer::Report(int64_t step, double seconds, const StepReport& total,
+                             std::optional<double> held_out_loss) {
+  StepMetrics metrics;
+  metrics.step = step + 1;
+  metrics.loss = scalars_.loss;
+  metrics.grad_norm = scalars_.grad_norm;
+  metrics.lr = LearningRate(job_, step);
+  metrics.tokens = job_.train().global_batch() * job_.data().sequence();
+  metrics.tokens_per_s = static_cast<double>(metrics.tokens) / seconds;
+  metrics.step_ms = seconds * 1e3;
+  metrics.mfu = std::nan("");
+  metrics.bytes_sent = total.bytes_sent;
+  metrics.mem_peak_bytes = total.memory_bytes;
+  if (held_out_loss) metrics.more.push_back({"eval_loss", *held_out_loss});
+  if (progress_) {
+    progress_->Update(metrics, SecondsSince(start_));
+    if (held_out_loss) {
+      progress_->Say(absl::StrFormat("step %d: held-out loss %.4f (%.4f bits per token)", step + 1,
+                                     *held_out_loss, *held_out_loss / std::log(2.0)));
+    }
+  }
+  return metrics_ ? metrics_->Append(metrics) : absl::OkStatus();
+}
+
+absl::StatusOr<Decision> Trainer::Step(int64_t step) {
+  const Clock::time_point begin = Clock::now();
+  const int64_t sent = transport_.total_bytes_sent();
+  WEFT_RETURN_IF_ERROR(train_->Run(step, 1));
+  const double seconds = SecondsSince(begin);
+  StepReport mine;
+  mine.bytes_sent = transport_.total_bytes_sent() - sent;
+  mine.memory_bytes = train_->plan().arena_bytes() + session_.variables().bytes();
+  std::optional<double> held_out_loss;
+  const bool last = step + 1 == job_.train().steps();
+  if (evaluate_ && ((step + 1) % job_.evaluate().every() == 0 || last)) {
+    WEFT_ASSIGN_OR_RETURN(held_out_loss, Evaluate());
+    best_held_out_ = std::min(best_held_out_, *held_out_loss);
+  }
+  const double minutes = SecondsSince(start_) / 60;
+  Decision decision = Decision::kContinue;
+  if (last || minutes >= options_.max_minutes ||
+      (minutes >= options_.minutes && best_held_out_ < options_.until_loss)) {
+    decision = Decision::kStop;
+  }
+  if (options_.interrupted != nullptr && *options_.interrupted) decision = Decision::kInterrupt;
+  WEFT_ASSIGN_OR_RETURN(const StepReport total, ExchangeReports(transport_, mine, &decision));
+  if (speaks()) WEFT_RETURN_IF_ERROR(Report(step, seconds, total, held_out_loss));
+  return decision;
+}
+
+absl::Status Trainer::Run() {
+  WEFT_RETURN_IF_ERROR(Load());
+  int64_t step = 0;
+  const std::string& dir = job_.checkpoint().dir();
+  if (options_.resume) {
+    WEFT_ASSIGN_OR_RETURN(const std::string folder, NewestCheckpoint(dir));
+    WEFT_ASSIGN_OR_RETURN(step,
+                          RestoreCheckpoint(folder, job_, session_.variables(), transport_));
+  }
+  start_ = Clock::now();
+  if (speaks() && options_.progress) progress_.emplace(stderr, isatty(2) != 0, job_.train().steps());
+  Decision decision = Decision::kContinue;
+  while (step < job_.train().steps() && decision == Decision::kContinue) {
+    WEFT_ASSIGN_OR_RETURN(decision, Step(step));
+    ++step;
+    const int64_t every = job_.checkpoint().every();
+    const bool due = every > 0 && step % every == 0;
+    const bool end = step == job_.train().steps() || decision != Decision::kContinue;
+    if (!dir.empty() && (due || end)) {
+      WEFT_RETURN_IF_ERROR(SaveCheckpoint(job_, step, session_.variables(), transport_));
+    }
+  }
+  if (decision == Decision::kInterrupt) {
+    return absl::CancelledError(absl::StrCat(
+        "interrupted after step ", step,
+        dir.empty() ? "" : absl::StrCat("; continue with --resume from ", dir)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status TrainRank(const Job& job, const OpRegistry& ops, const KernelTable& kernels,
+                       Transport& transport, const TrainOptions& options) {
+  return Trainer(job, ops, kernels, transport, options).Run();
+}
+
+}  // namespace weft

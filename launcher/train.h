@@ -1,0 +1,32 @@
+// Training: the loop around a session's train and evaluate programs.
+#pragma once
+
+#include <atomic>
+#include <limits>
+
+#include "absl/status/status.h"
+#include "graph/op_def.h"
+#include "launcher/job.pb.h"
+#include "runtime/kernel.h"
+#include "runtime/transport.h"
+
+namespace weft {
+
+struct TrainOptions {
+  bool resume = false;  // from the newest checkpoint of the job's folder
+  // Stop after `minutes` once the held-out loss is below `until_loss` (nats), and in any case after
+  // `max_minutes`. Infinite: by steps alone.
+  double minutes = std::numeric_limits<double>::infinity();
+  double until_loss = std::numeric_limits<double>::infinity();
+  double max_minutes = std::numeric_limits<double>::infinity();
+  bool progress = true;                            // rank 0 shows a line on stderr
+  const std::atomic<bool>* interrupted = nullptr;  // set by a signal: checkpoint, then Cancelled
+};
+
+// One rank's part of a resolved, valid job. Blocks until the job is done, failed or interrupted.
+// Every rank calls it. Errors: bad data or files (as for Dataset and checkpoints), the first failure
+// of any rank, Cancelled after an interrupt.
+absl::Status TrainRank(const Job& job, const OpRegistry& ops, const KernelTable& kernels,
+                       Transport& transport, const TrainOptions& options);
+
+}  // namespace weft

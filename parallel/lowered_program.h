@@ -1,0 +1,80 @@
+// LoweredProgram: the graph as actors and channels, the same for every rank of a mesh. Boxes, sizes
+// and memory offsets come when a rank's plan is instantiated from it (parallel/instantiate_plan.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "graph/graph.h"
+
+namespace weft {
+
+enum class StreamId : int { kCompute = 0, kCommunication = 1, kHost = 2 };
+inline constexpr int kNumStreams = 3;
+
+struct LoweredBuffer {
+  std::string name;
+  Value value;           // its spec and layout say what lies here
+  std::string variable;  // not empty: the variable's memory instead of the arena
+  int slots = 1;
+};
+
+struct LoweredConsumer {
+  int actor = 0;
+  int reads_per_slot = 1;
+};
+
+struct LoweredChannel {
+  int buffer = 0;
+  int producer = 0;
+  std::vector<LoweredConsumer> consumers;
+  int writes_per_slot = 1;
+  int initial = 0;
+};
+
+// One kernel call of a compute actor.
+struct LoweredCall {
+  std::string kernel;
+  std::string name;
+  int node = -1;  // -1: a copy made by lowering
+  std::vector<int> inputs;   // buffers, -1 absent
+  std::vector<int> outputs;  // buffers, -1 not wanted
+  std::vector<int> accumulate;
+};
+
+struct LoweredActor {
+  enum class Kind { kCompute, kReshard, kFeed, kFetch };
+  Kind kind = Kind::kCompute;
+  std::string name;
+  StreamId stream = StreamId::kCompute;
+  int firings = 1;  // per step
+  std::vector<LoweredCall> calls;  // compute
+  int node = -1;                   // reshard
+  int input_buffer = -1;           // reshard, fetch
+  int output_buffer = -1;          // reshard, feed
+  std::string host_name;           // feed, fetch
+  std::vector<int> inputs;         // channels
+  std::vector<int> outputs;
+};
+
+struct LoweredProgram {
+  std::vector<LoweredBuffer> buffers;
+  std::vector<LoweredChannel> channels;
+  std::vector<LoweredActor> actors;  // in an order that respects data flow within a step
+  int microbatches = 1;
+};
+
+// Lowers a graph whose layouts are decided and whose conversions are nodes: nodes of one stream and
+// one rate fuse into segments (convex by construction: a segment is cut wherever a value crosses
+// streams or rates), values that cross become channels, variables close their loop with one full slot.
+// Errors: a graph on several meshes (Unimplemented), a kernel without layouts (Internal).
+absl::StatusOr<LoweredProgram> Lower(const Graph& graph, int microbatches);
+
+// The firing order of one step: one global order in which each firing follows what it needs; streams
+// run its projections, which therefore cannot deadlock, whatever the timing. Entries are actors.
+// Error (a weft bug): the channels allow no complete step.
+absl::StatusOr<std::vector<int>> GlobalOrder(const LoweredProgram& program);
+
+}  // namespace weft

@@ -1,0 +1,35 @@
+// Memory placement: buffers whose lifetimes never overlap share addresses in a rank's arena.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+
+namespace weft {
+
+// Positions in one rank's global order of kernel calls, both ends included.
+struct Lifetime {
+  int64_t first = 0;
+  int64_t last = 0;
+};
+
+// One contiguous request. Live during each of `lifetimes` (increasing, disjoint); empty: always live.
+struct MemoryRequest {
+  int64_t bytes = 0;
+  std::vector<Lifetime> lifetimes;
+};
+
+struct Placement {
+  std::vector<int64_t> offsets;  // parallel to the requests
+  int64_t bytes = 0;             // arena size
+  int64_t lower_bound = 0;       // largest sum of bytes live at one position
+};
+
+// Alignment of every offset, in bytes.
+inline constexpr int64_t kArenaAlignment = 64;
+
+// First fit by decreasing size. Deterministic.
+Placement PlaceMemory(absl::Span<const MemoryRequest> requests);
+
+}  // namespace weft

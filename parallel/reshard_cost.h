@@ -1,0 +1,15 @@
+// Modelled seconds of conversion steps, from the bytes that the step really moves.
+#pragma once
+
+#include "parallel/cost_model.h"
+#include "parallel/reshard_step.h"
+#include "runtime/tensor_spec.h"
+
+namespace weft {
+
+// Seconds of one firing on the busiest rank: what it receives (or its share of what is sent), one
+// latency per message, and the memory traffic of assembling its part. On meshes above 64 ranks,
+// evenly chosen ranks stand for all. `spec` is logical.
+double StepSeconds(const ReshardStep& step, const TensorSpec& spec, const CostModel& cost);
+
+}  // namespace weft

@@ -1,0 +1,212 @@
+#include "parallel/reshard_map.h"
+
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "graph/layout.h"
+
+namespace weft {
+namespace {
+
+bool IsPartial(const Layout& layout, const Mesh& mesh, int axis) {
+  return mesh.axes()[axis].size > 1 && layout[axis].is_partial();
+}
+
+}  // namespace
+
+ReshardMap::ReshardMap(absl::Span<const int64_t> shape, const ReshardStep& step)
+    : shape_(shape.begin(), shape.end()), step_(step), uniform_(UniformMonoid()) {
+  AssignRoles();
+  CheckLegal();
+  source_on_.resize(step.to_mesh.size(), -1);
+  std::unordered_map<int, int> member_of_rank;
+  for (int s = 0; s < step.from_mesh.size(); ++s) member_of_rank[step.from_mesh.ranks()[s]] = s;
+  for (int t = 0; t < step.to_mesh.size(); ++t) {
+    auto it = member_of_rank.find(step.to_mesh.ranks()[t]);
+    if (it != member_of_rank.end()) source_on_[t] = it->second;
+  }
+}
+
+bool ReshardMap::UniformMonoid() const {
+  std::optional<Monoid> first;
+  for (const auto& [layout, mesh] :
+       {std::pair{&step_.from, &step_.from_mesh}, {&step_.to, &step_.to_mesh}}) {
+    for (int a = 0; a < mesh->num_axes(); ++a) {
+      if (!IsPartial(*layout, *mesh, a)) continue;
+      if (first && *first != (*layout)[a].monoid()) return false;
+      first = (*layout)[a].monoid();
+    }
+  }
+  return true;
+}
+
+void ReshardMap::AssignRoles() {
+  const bool same_mesh = step_.same_mesh();
+  for (int a = 0; a < step_.from_mesh.num_axes(); ++a) {
+    const int size = step_.from_mesh.axes()[a].size;
+    Role role = step_.from[a].is_split() ? Role::kSplit : Role::kReplica;
+    if (IsPartial(step_.from, step_.from_mesh, a)) {
+      role = same_mesh && step_.from[a] == step_.to[a] ? Role::kOwn : Role::kReduced;
+    } else if (role == Role::kSplit && same_mesh && uniform_ &&
+               IsPartial(step_.to, step_.to_mesh, a)) {
+      role = Role::kOwn;
+      pads_ = true;
+      combine_ = step_.to[a].monoid();
+    }
+    roles_.push_back(role);
+    if (role == Role::kReduced) reduced_ *= size;
+    if (role == Role::kReplica) replicas_ *= size;
+  }
+  for (int a = 0; a < step_.to_mesh.num_axes(); ++a) {
+    const bool own = same_mesh && roles_[a] == Role::kOwn;
+    is_spread_.push_back(IsPartial(step_.to, step_.to_mesh, a) && !own);
+    if (is_spread_[a]) spread_ *= step_.to_mesh.axes()[a].size;
+  }
+}
+
+void ReshardMap::CheckLegal() {
+  bool found = false;
+  for (size_t a = 0; a < roles_.size(); ++a) {
+    if (roles_[a] != Role::kReduced) continue;
+    const Monoid monoid = step_.from[a].monoid();
+    if (found && monoid != combine_) legal_ = false;
+    combine_ = monoid;
+    found = true;
+    for (size_t k = a + 1; k < roles_.size(); ++k) {
+      if (roles_[k] == Role::kOwn && step_.from[k].monoid() != monoid && !uniform_) legal_ = false;
+    }
+  }
+}
+
+ReshardMap::Coordinates ReshardMap::SourceCoordinates(int source) const {
+  Coordinates coordinates(roles_.size());
+  for (int a = static_cast<int>(roles_.size()) - 1; a >= 0; --a) {
+    const int size = step_.from_mesh.axes()[a].size;
+    coordinates[a] = source % size;
+    source /= size;
+  }
+  return coordinates;
+}
+
+int ReshardMap::Spread(int target) const {
+  int index = 0;
+  for (size_t a = 0; a < is_spread_.size(); ++a) {
+    if (!is_spread_[a]) continue;
+    index = index * step_.to_mesh.axes()[a].size +
+            step_.to_mesh.Coordinate(target, static_cast<int>(a));
+  }
+  return index;
+}
+
+int ReshardMap::Copies(int target) const {
+  const int spread = Spread(target);
+  if (!uniform_) return spread == 0 ? reduced_ : 0;
+  return spread < reduced_ ? (reduced_ - spread + spread_ - 1) / spread_ : 0;
+}
+
+Monoid ReshardMap::FillMonoid(int target) const {
+  Monoid monoid = combine_;
+  for (int a = 0; a < step_.to_mesh.num_axes(); ++a) {
+    if (IsPartial(step_.to, step_.to_mesh, a) && step_.to_mesh.Coordinate(target, a) != 0) {
+      monoid = step_.to[a].monoid();
+    }
+  }
+  return monoid;
+}
+
+void ReshardMap::SetReplica(int target, Coordinates& coordinates) const {
+  const int own = source_on_[target];
+  if (own >= 0) {
+    const Coordinates mine = SourceCoordinates(own);
+    for (size_t a = 0; a < roles_.size(); ++a) {
+      if (roles_[a] == Role::kReplica || roles_[a] == Role::kOwn) coordinates[a] = mine[a];
+    }
+    return;
+  }
+  int replica = target % replicas_;  // a rank that holds nothing of the source: spread the load
+  for (size_t a = 0; a < roles_.size(); ++a) {
+    if (roles_[a] != Role::kReplica) continue;
+    const int size = step_.from_mesh.axes()[a].size;
+    coordinates[a] = replica % size;
+    replica /= size;
+  }
+}
+
+std::vector<int> ReshardMap::Sources(int target) const {
+  Coordinates coordinates(roles_.size(), 0);
+  SetReplica(target, coordinates);
+  int splits = 1;
+  for (size_t a = 0; a < roles_.size(); ++a) {
+    if (roles_[a] == Role::kSplit) splits *= step_.from_mesh.axes()[a].size;
+  }
+  // Writes `index` as the coordinates of all axes of one role, the last fastest.
+  auto set = [&](Role role, int index) {
+    for (int a = static_cast<int>(roles_.size()) - 1; a >= 0; --a) {
+      if (roles_[a] != role) continue;
+      const int size = step_.from_mesh.axes()[a].size;
+      coordinates[a] = index % size;
+      index /= size;
+    }
+  };
+  std::vector<int> sources;
+  const int spread = Spread(target);
+  for (int copy = 0; copy < reduced_; ++copy) {
+    if ((uniform_ ? copy % spread_ : 0) != spread) continue;
+    set(Role::kReduced, copy);
+    for (int split = 0; split < splits; ++split) {
+      set(Role::kSplit, split);
+      int member = 0;
+      for (size_t a = 0; a < roles_.size(); ++a) {
+        member = member * step_.from_mesh.axes()[a].size + coordinates[a];
+      }
+      sources.push_back(member);
+    }
+  }
+  return sources;
+}
+
+bool ReshardMap::Feeds(int source, int target) const {
+  const Coordinates mine = SourceCoordinates(source);
+  Coordinates wanted = mine;
+  SetReplica(target, wanted);
+  if (wanted != mine) return false;
+  int copy = 0;
+  for (size_t a = 0; a < roles_.size(); ++a) {
+    if (roles_[a] == Role::kReduced) copy = copy * step_.from_mesh.axes()[a].size + mine[a];
+  }
+  return (uniform_ ? copy % spread_ : 0) == Spread(target);
+}
+
+Box ReshardMap::SourceBox(int source) const {
+  return BoxOf(shape_, step_.from, step_.from_mesh, source);
+}
+
+Box ReshardMap::TargetBox(int target) const {
+  return BoxOf(shape_, step_.to, step_.to_mesh, target);
+}
+
+int64_t ReshardMap::Needed(int target) const {
+  const int copies = Copies(target);
+  if (copies == 0) return 0;
+  const Box box = TargetBox(target);
+  if (!pads_) return copies * box.elements();
+  int64_t elements = 0;
+  for (int s : Sources(target)) elements += SourceBox(s).Intersect(box).elements();
+  return elements;
+}
+
+bool ReshardMap::IsLocal() const {
+  for (int t = 0; t < step_.to_mesh.size(); ++t) {
+    const int64_t needed = Needed(t);
+    if (needed == 0) continue;
+    const int own = source_on_[t];
+    if (own < 0 || !Feeds(own, t) ||
+        SourceBox(own).Intersect(TargetBox(t)).elements() != needed) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace weft

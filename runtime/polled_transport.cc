@@ -1,0 +1,168 @@
+#include "runtime/polled_transport.h"
+
+#include <sys/prctl.h>
+
+#include <utility>
+
+#include "runtime/logging.h"
+
+namespace weft {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A waiting thread polls this often, the first few without a yield, before it leaves that to the
+// transport's thread and sleeps.
+constexpr int kEagerPolls = 50;
+constexpr int kWaitingPolls = 2000;
+// The transport's thread polls this often before it naps: shortly at first, and for long while
+// another thread serves. After some naps with nothing in flight it sleeps until work comes, or until
+// it is time to ask for failures of other ranks.
+constexpr int kBusyPolls = 100;
+constexpr int kShortNaps = 300;
+constexpr int kIdleNaps = 20;
+constexpr std::chrono::microseconds kShortNap{20};
+constexpr std::chrono::microseconds kLongNap{200};
+constexpr std::chrono::microseconds kIdleSleep{5000};
+
+}  // namespace
+
+PolledTransport::PolledTransport(int rank, int size, std::chrono::milliseconds abort_after)
+    : Transport(rank, size), abort_after_(abort_after) {}
+
+void PolledTransport::Send(int to, uint32_t tag, const void* data, int64_t bytes,
+                           Request* request) {
+  if (Accept(/*is_send=*/true, to, tag, data, bytes, request)) Submit(request);
+}
+
+void PolledTransport::Receive(int from, uint32_t tag, void* data, int64_t bytes,
+                              Request* request) {
+  if (Accept(/*is_send=*/false, from, tag, data, bytes, request)) Submit(request);
+}
+
+void PolledTransport::Submit(Request* request) {
+  absl::Status poison = queue_.Push(request);
+  if (poison.ok()) {
+    TryServe(/*poll=*/false);
+  } else {
+    request->Complete(std::move(poison));
+  }
+}
+
+absl::Status PolledTransport::Wait(const Request& request) {
+  if (!request.in_flight()) return request.status();
+  waiting_.fetch_add(1, std::memory_order_relaxed);
+  for (int i = 0; i < kWaitingPolls && request.in_flight(); ++i) {
+    TryServe(/*poll=*/true);
+    if (i >= kEagerPolls && request.in_flight()) std::this_thread::yield();
+  }
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
+  return request.Wait();
+}
+
+void PolledTransport::Poison(const absl::Status& status) {
+  const absl::Status failure = FailureOf(rank(), status);
+  if (queue_.Poison(failure, /*here=*/true)) MarkPoisoned(failure);
+}
+
+void PolledTransport::HearFailure(const absl::Status& failure) {
+  if (queue_.Poison(failure, /*here=*/false)) MarkPoisoned(failure);
+}
+
+absl::Status PolledTransport::Close() {
+  queue_.Close();
+  if (thread_.joinable()) thread_.join();
+  return status();
+}
+
+bool PolledTransport::TryServe(bool poll) {
+  bool progress = false;
+  do {
+    if (serving_.exchange(true)) return progress;  // that thread looks for news when it is done
+    if (queue_.news()) progress |= StartSubmitted();
+    if (poll) progress |= Poll();
+    in_flight_.store(in_flight(), std::memory_order_relaxed);
+    serving_.store(false);
+  } while (queue_.news());
+  return progress;
+}
+
+bool PolledTransport::StartSubmitted() {
+  ServiceQueue::Work work = queue_.Take();
+  closing_ = work.closing;
+  if (failure_.ok() && !work.poison.ok()) {
+    failure_ = work.poison;
+    failed_at_ = Clock::now();
+    if (work.tell_poison) TellFailure();
+    while (Request* request = self_.Take()) Finish(request, failure_);
+    FailAll();
+  }
+  const bool any = !work.requests.empty();
+  while (Request* request = work.requests.Pop()) {
+    if (!failure_.ok()) {
+      Finish(request, failure_);
+    } else if (request->wire.peer == rank()) {
+      StartSelf(request);
+    } else {
+      Start(request);
+    }
+  }
+  return any;
+}
+
+void PolledTransport::StartSelf(Request* request) {
+  Request* const other = self_.Match(request);
+  if (other == nullptr) return;
+  const int64_t sent = (request->wire.is_send ? request : other)->wire.bytes;
+  const int64_t expected = (request->wire.is_send ? other : request)->wire.bytes;
+  const absl::Status status =
+      sent == expected ? absl::OkStatus()
+                       : SizeMismatch(rank(), rank(), request->wire.tag, sent, expected);
+  Finish(other, status);
+  Finish(request, status);
+}
+
+void PolledTransport::Serve() {
+  prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);  // naps are shorter than the usual slack of 50 us
+  int failed_polls = 0;
+  for (;;) {
+    const uint64_t seen = queue_.changes();
+    const bool poll = waiting_.load(std::memory_order_relaxed) == 0;
+    failed_polls = TryServe(poll) ? 0 : failed_polls + 1;
+    while (serving_.exchange(true)) std::this_thread::sleep_for(kLongNap);
+    AbortWhenOverdue();
+    if (closing_ && in_flight() == 0) break;  // keeps serving_: it alone uses the library now
+    serving_.store(false);
+    if (failed_polls > 0 && !queue_.news()) Rest(failed_polls, seen);
+  }
+  StartMeeting();
+  for (int polls = 0; !Met(); ++polls) {
+    if (queue_.news()) StartSubmitted();
+    Poll();
+    AbortWhenOverdue();
+    std::this_thread::sleep_for(polls < kBusyPolls ? kShortNap : kLongNap);
+  }
+  Finalize();
+}
+
+void PolledTransport::Rest(int failed_polls, uint64_t seen) {
+  if (waiting_.load(std::memory_order_relaxed) > 0) {
+    std::this_thread::sleep_for(kLongNap);
+  } else if (failed_polls < kBusyPolls) {
+    std::this_thread::yield();
+  } else if (in_flight_.load(std::memory_order_relaxed) == 0 &&
+             failed_polls > kBusyPolls + kIdleNaps) {
+    queue_.Sleep(seen, kIdleSleep);
+  } else {
+    std::this_thread::sleep_for(failed_polls < kBusyPolls + kShortNaps ? kShortNap : kLongNap);
+  }
+}
+
+void PolledTransport::AbortWhenOverdue() {
+  if (failure_.ok() || Clock::now() - failed_at_ < abort_after_) return;
+  LOG(ERROR) << "rank " << rank() << ": aborting all ranks, for some did not end within "
+             << abort_after_.count() << " ms of the failure: " << failure_;
+  Abort();
+}
+
+}  // namespace weft

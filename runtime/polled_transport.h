@@ -1,0 +1,83 @@
+// A transport over a library that takes calls from one thread at a time and moves bytes only while it
+// is polled, as MPI does. Which thread that is changes: one that waits for a message polls itself,
+// which saves two thread switches per message; otherwise a thread of the transport does, and naps.
+// The library starts and ends on that thread.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <thread>
+
+#include "runtime/self_messages.h"
+#include "runtime/service_queue.h"
+#include "runtime/transport.h"
+
+namespace weft {
+
+class PolledTransport : public Transport {
+ public:
+  void Send(int to, uint32_t tag, const void* data, int64_t bytes, Request* request) override;
+  void Receive(int from, uint32_t tag, void* data, int64_t bytes, Request* request) override;
+  absl::Status Wait(const Request& request) override;
+  void Poison(const absl::Status& status) override;
+  // The destructors of implementations call it too: Serve uses them until it returns.
+  absl::Status Close() override;
+
+  // Serves until Close, leaves the network and ends the library; the body of the transport's thread.
+  void Serve();
+  // That thread, which Close joins.
+  void set_thread(std::thread thread) { thread_ = std::move(thread); }
+
+ protected:
+  // After a failure the ranks have `abort_after` to come to Close.
+  PolledTransport(int rank, int size, std::chrono::milliseconds abort_after);
+
+  // The library. Called by one thread at a time; a call sees what earlier ones did.
+  // Starts a message between this rank and another; Poll finishes the request.
+  virtual void Start(Request* request) = 0;
+  // Moves bytes and finishes what is complete, with failure() once that is set; whether any was.
+  virtual bool Poll() = 0;
+  // Messages in flight.
+  virtual int64_t in_flight() const = 0;
+  // Sends failure() to all other ranks, where Poll hands it to HearFailure.
+  virtual void TellFailure() = 0;
+  // Ends all that is in flight with failure(): at once, or by a later Poll where a buffer is in use.
+  virtual void FailAll() = 0;
+  // Begins to meet all ranks a last time; and whether all have come.
+  virtual void StartMeeting() = 0;
+  virtual bool Met() = 0;
+  // Ends the library; the last call.
+  virtual void Finalize() = 0;
+  // Ends all processes.
+  virtual void Abort() = 0;
+
+  // For Poll: another rank has failed.
+  void HearFailure(const absl::Status& failure);
+  // The failure, from the moment on at which nothing more may start.
+  const absl::Status& failure() const { return failure_; }
+
+ private:
+  void Submit(Request* request);
+  // Uses the library unless another thread does; whether anything moved.
+  bool TryServe(bool poll);
+  bool StartSubmitted();
+  void StartSelf(Request* request);
+  void Rest(int failed_polls, uint64_t seen);
+  void AbortWhenOverdue();
+
+  const std::chrono::milliseconds abort_after_;
+  std::thread thread_;
+  ServiceQueue queue_;
+  std::atomic<bool> serving_{false};   // held by the one thread that uses the library
+  std::atomic<int> waiting_{0};        // threads that poll in Wait
+  std::atomic<int64_t> in_flight_{0};  // in_flight() after the last service
+
+  // Guarded by serving_.
+  SelfMessages self_;
+  absl::Status failure_;
+  std::chrono::steady_clock::time_point failed_at_;
+  bool closing_ = false;
+};
+
+}  // namespace weft

@@ -1,0 +1,67 @@
+#include "runtime/service_queue.h"
+
+#include <utility>
+
+namespace weft {
+
+bool ServiceQueue::Note() {
+  ++changes_;
+  news_.store(true);
+  return sleeping_;
+}
+
+absl::Status ServiceQueue::Push(Request* request) {
+  bool wake = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!work_.poison.ok()) return work_.poison;
+    work_.requests.Push(request);
+    wake = Note();
+  }
+  if (wake) wake_.notify_one();
+  return absl::OkStatus();
+}
+
+bool ServiceQueue::Poison(const absl::Status& failure, bool here) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!work_.poison.ok()) return false;
+    work_.poison = failure;
+    work_.tell_poison = here;
+    Note();
+  }
+  wake_.notify_one();
+  return true;
+}
+
+void ServiceQueue::Close() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    work_.closing = true;
+    Note();
+  }
+  wake_.notify_one();
+}
+
+ServiceQueue::Work ServiceQueue::Take() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  news_.store(false);
+  Work work = work_;
+  work_.requests = RequestList();
+  work_.tell_poison = false;
+  return work;
+}
+
+uint64_t ServiceQueue::changes() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return changes_;
+}
+
+void ServiceQueue::Sleep(uint64_t seen, std::chrono::microseconds longest) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  sleeping_ = true;
+  wake_.wait_for(lock, longest, [this, seen] { return changes_ != seen; });
+  sleeping_ = false;
+}
+
+}  // namespace weft

@@ -1,0 +1,53 @@
+// What any thread hands to whoever serves a transport next: requests, the failure, the wish to close.
+// A transport whose library takes calls from one thread at a time stands between the two.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+
+#include "absl/status/status.h"
+#include "runtime/transport.h"
+
+namespace weft {
+
+// Owned by its transport. All functions may be called from any thread.
+class ServiceQueue {
+ public:
+  // Everything handed over since the last Take, and the state.
+  struct Work {
+    RequestList requests;
+    absl::Status poison;
+    bool tell_poison = false;  // it began here, and this is the first Take since
+    bool closing = false;
+  };
+
+  // Takes the request, or answers the poison.
+  absl::Status Push(Request* request);
+  // Records the failure; false if there was one. `here`: this rank is its origin.
+  bool Poison(const absl::Status& failure, bool here);
+  void Close();
+
+  // Whether there is something that Take has not given out.
+  bool news() const { return news_.load(); }
+  Work Take();
+  // How often something was handed over; for Sleep.
+  uint64_t changes() const;
+  // Sleeps until changes() differs from `seen`, or at most `longest`.
+  void Sleep(uint64_t seen, std::chrono::microseconds longest);
+
+ private:
+  // Notes a change with mutex_ held; whether a sleeper must be woken.
+  bool Note();
+
+  mutable std::mutex mutex_;  // guards all but news_
+  std::condition_variable wake_;
+  Work work_;
+  uint64_t changes_ = 0;
+  bool sleeping_ = false;
+  std::atomic<bool> news_{false};
+};
+
+}  // namespace weft
