@@ -9,8 +9,9 @@ namespace weft {
 
 void InsertNodes(std::vector<NodeInsertion> insertions, Graph& graph) {
   if (insertions.empty()) return;
-  std::stable_sort(insertions.begin(), insertions.end(),
-                   [](const NodeInsertion& a, const NodeInsertion& b) { return a.before < b.before; });
+  std::stable_sort(
+      insertions.begin(), insertions.end(),
+      [](const NodeInsertion& a, const NodeInsertion& b) { return a.before < b.before; });
   std::vector<Node> nodes;
   nodes.reserve(graph.nodes.size() + insertions.size());
   size_t next = 0;

@@ -17,8 +17,8 @@ struct NodeInsertion {
 // results. Linear in the size of the graph.
 void InsertNodes(std::vector<NodeInsertion> insertions, Graph& graph);
 
-// "x as [data:B]", with "@mesh" where the mesh is not the value's own: the name of a conversion and of
-// its result.
+// "x as [data:B]", with "@mesh" where the mesh is not the value's own: the name of a conversion and
+// of its result.
 std::string ConversionName(const Graph& graph, Value value, const Layout& layout, int mesh);
 
 }  // namespace weft

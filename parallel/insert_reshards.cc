@@ -20,8 +20,8 @@ namespace {
 // A use that wants a value in another layout.
 struct Want {
   LayoutId layout;
-  Value* slot;         // what to redirect to the converted value
-  int position;        // index of the using node; the number of nodes for outputs and updates
+  Value* slot;   // what to redirect to the converted value
+  int position;  // index of the using node; the number of nodes for outputs and updates
   std::string reason;
 };
 
@@ -137,10 +137,10 @@ class Inserter {
       Node& node = graph_.nodes[n];
       if (!node.is_reshard()) continue;
       const Value from = node.inputs[0], to = node.outputs[0];
-      WEFT_ASSIGN_OR_RETURN(const std::vector<ReshardStep> steps,
-                            PlanReshard(graph_.spec(from), graph_.info(from).layout,
-                                        graph_.mesh(from), graph_.info(to).layout,
-                                        graph_.mesh(to), context_.cost));
+      WEFT_ASSIGN_OR_RETURN(
+          const std::vector<ReshardStep> steps,
+          PlanReshard(graph_.spec(from), graph_.info(from).layout, graph_.mesh(from),
+                      graph_.info(to).layout, graph_.mesh(to), context_.cost));
       Value at = from;
       for (size_t s = 0; s < steps.size(); ++s) {
         Report(from, steps[s], node.reason);
@@ -185,8 +185,8 @@ class Inserter {
     const TensorSpec spec = graph_.spec(value);
     WEFT_ASSIGN_OR_RETURN(
         const std::vector<ReshardStep> steps,
-        PlanReshard(spec, table_.layout(hop.from), graph_.meshes[from_mesh],
-                    table_.layout(hop.to), graph_.meshes[to_mesh], context_.cost));
+        PlanReshard(spec, table_.layout(hop.from), graph_.meshes[from_mesh], table_.layout(hop.to),
+                    graph_.meshes[to_mesh], context_.cost));
     int at = copy_of.at(hop.from);
     for (const ReshardStep& step : steps) {
       const int mesh = MeshIndex(step, from_mesh, to_mesh);
@@ -195,8 +195,7 @@ class Inserter {
       if (it == copy_of.end()) {
         Report(value, step, reason);
         Copy copy;
-        copy.value =
-            NewValue(value, step.to, mesh, ConversionName(graph_, value, step.to, mesh));
+        copy.value = NewValue(value, step.to, mesh, ConversionName(graph_, value, step.to, mesh));
         copy.reason = reason;
         copy.parent = at;
         copy.moves = step.kind != ReshardStep::Kind::kLocal;

@@ -75,8 +75,7 @@ LayoutChoice LayoutChoices::Make(const SignatureIndices& indices, LayoutTable& t
   return choice;
 }
 
-LayoutChoices* LayoutChoicesCache::Of(const Graph& graph, const Node& node, int mesh,
-                                      bool zigzag) {
+LayoutChoices* LayoutChoicesCache::Of(const Graph& graph, const Node& node, int mesh, bool zigzag) {
   std::string key = absl::StrCat(node.op->name, "@", mesh);
   for (Value v : node.inputs) {
     absl::StrAppend(&key, ";", v ? graph.spec(v).ToString() : "none");

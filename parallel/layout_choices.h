@@ -1,5 +1,5 @@
-// LayoutChoices: the ways to lay one op's operands over its mesh, one derived signature per axis, with
-// the modelled seconds of the op's local work. Nodes that differ in name only share them.
+// LayoutChoices: the ways to lay one op's operands over its mesh, one derived signature per axis,
+// with the modelled seconds of the op's local work. Nodes that differ in name only share them.
 #pragma once
 
 #include <cstdint>
@@ -36,9 +36,7 @@ class LayoutChoices {
   const std::vector<Signature>& signatures() const { return signatures_; }
   int num_axes() const { return static_cast<int>(sizes_.size()); }
   // Signatures worth trying on `axis`: all, or only the first on an axis of size 1.
-  int Count(int axis) const {
-    return sizes_[axis] == 1 ? 1 : static_cast<int>(signatures_.size());
-  }
+  int Count(int axis) const { return sizes_[axis] == 1 ? 1 : static_cast<int>(signatures_.size()); }
   // Computed at first use; the reference stays valid.
   const LayoutChoice& Get(const SignatureIndices& indices, LayoutTable& table,
                           const CostModel& cost);

@@ -1,5 +1,5 @@
-// LayoutSearch: one signature per mesh axis for every node, by a greedy pass in program order and then
-// sweeps in which each node is chosen anew given its neighbours, until nothing improves.
+// LayoutSearch: one signature per mesh axis for every node, by a greedy pass in program order and
+// then sweeps in which each node is chosen anew given its neighbours, until nothing improves.
 //
 // Two rules keep the result what an engineer would write. An axis divides a node's work only where
 // some operand already lies so (annotations spread along data flow; nobody slices a broadcast
@@ -21,17 +21,19 @@ namespace weft {
 
 inline constexpr double kImprovement = 1 - 1e-9;  // what counts as cheaper
 
-// Deterministic: equal graphs get equal layouts. Refers to the graph, which must not change meanwhile.
+// Deterministic: equal graphs get equal layouts. Refers to the graph, which must not change
+// meanwhile.
 class LayoutSearch {
  public:
   LayoutSearch(const Graph& graph, const PassContext& context);
 
-  // Decides everything. Errors: contradictory annotations, naming both values; results of one node on
-  // two meshes.
+  // Decides everything. Errors: contradictory annotations, naming both values; results of one node
+  // on two meshes.
   absl::Status Run();
 
-  // The layout in which the op makes the value (that of the value, for inputs and variables), and the
-  // one in which it is kept; they differ where an annotation asks for what the op does not give.
+  // The layout in which the op makes the value (that of the value, for inputs and variables), and
+  // the one in which it is kept; they differ where an annotation asks for what the op does not
+  // give.
   const Layout& Made(Value v) const { return table_.layout(values_[v.id].made); }
   const Layout& Kept(Value v) const { return table_.layout(values_[v.id].home); }
   // In which the node takes its operands; empty for absent ones.
@@ -42,8 +44,8 @@ class LayoutSearch {
     LayoutId made = kNoLayout;  // as the op makes it
     LayoutId home = kNoLayout;  // as it is kept
     bool annotated = false;
-    bool free = false;  // an input or variable not yet settled: lies however it is wanted
-    double weight = 1;  // conversions of it per step
+    bool free = false;    // an input or variable not yet settled: lies however it is wanted
+    double weight = 1;    // conversions of it per step
     bool strict = false;  // an activation: conversions are to be plain
     // Layouts in which it is wanted, with the number of wants.
     absl::InlinedVector<std::pair<LayoutId, int>, 3> wants;
@@ -78,12 +80,12 @@ class LayoutSearch {
                     const std::vector<LayoutId>& more);
   bool Follows(const Node& node, const NodeState& state, const SignatureIndices& indices) const;
   bool FollowsOn(const Node& node, const Signature& signature, int axis) const;
-  // Moves of several nodes at once, for what no single node can begin: n takes another signature on an
-  // axis together with those that make its operands. Whether the graph got cheaper.
+  // Moves of several nodes at once, for what no single node can begin: n takes another signature on
+  // an axis together with those that make its operands. Whether the graph got cheaper.
   bool PullOperands(int node);
   bool TryPull(int node, int axis, int signature);
-  // Makes result `output` of the node lie so on an axis, operands first where needed. Changed nodes go
-  // to `trail` with the choices that they had.
+  // Makes result `output` of the node lie so on an axis, operands first where needed. Changed nodes
+  // go to `trail` with the choices that they had.
   using Trail = std::vector<std::pair<int, const LayoutChoice*>>;
   bool Pull(int node, int axis, int output, Sbp wanted, int depth, Trail& trail);
   void PullInputs(int node, int axis, const Signature& signature, int depth, Trail& trail);

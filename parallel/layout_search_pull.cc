@@ -2,9 +2,9 @@
 
 #include "parallel/layout_search.h"
 
-// Moves of several nodes at once. Example: the gradients of three projections of one input are summed;
-// each alone would rather be whole than be reduced, but as partial sums they need one reduction
-// together.
+// Moves of several nodes at once. Example: the gradients of three projections of one input are
+// summed; each alone would rather be whole than be reduced, but as partial sums they need one
+// reduction together.
 
 namespace weft {
 namespace {

@@ -69,17 +69,17 @@ absl::Status LayoutSearch::SetUpNodes() {
   for (size_t n = 0; n < nodes_.size(); ++n) {
     const Node& node = graph_.nodes[n];
     if (node.is_reshard()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("node '", node.name, "' is a conversion; layouts are inferred before these"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "node '", node.name, "' is a conversion; layouts are inferred before these"));
     }
     NodeState& state = nodes_[n];
     const int mesh = graph_.info(node.outputs[0]).mesh;
     double weight = 1;
     for (Value v : node.outputs) {
       if (graph_.info(v).mesh != mesh) {
-        return absl::InvalidArgumentError(absl::StrCat("results '", graph_.info(node.outputs[0]).name,
-                                                       "' and '", graph_.info(v).name, "' of node '",
-                                                       node.name, "' lie on two meshes"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("results '", graph_.info(node.outputs[0]).name, "' and '",
+                         graph_.info(v).name, "' of node '", node.name, "' lie on two meshes"));
       }
       weight = std::max(weight, values_[v.id].weight);
     }
@@ -113,9 +113,9 @@ void LayoutSearch::AddDemands() {
 // Per axis what all wants agree on, else B; never partial.
 LayoutId LayoutSearch::Meet(int value) {
   const ValueState& state = values_[value];
-  const bool any_strict = std::any_of(
-      state.consumers.begin(), state.consumers.end(),
-      [&](int n) { return values_[graph_.nodes[n].outputs[0].id].strict; });
+  const bool any_strict = std::any_of(state.consumers.begin(), state.consumers.end(), [&](int n) {
+    return values_[graph_.nodes[n].outputs[0].id].strict;
+  });
   Layout meet;
   bool first = true;
   for (int n : state.consumers) {
@@ -145,8 +145,8 @@ void LayoutSearch::SettleFree(int value) {
   state.free = false;
 }
 
-// Inputs and trained variables lie as the computation wants them; any other variable as a variable of
-// its spec that its update reads.
+// Inputs and trained variables lie as the computation wants them; any other variable as a variable
+// of its spec that its update reads.
 void LayoutSearch::SettleVariables() {
   for (const GraphInput& input : graph_.inputs) SettleFree(input.value.id);
   std::vector<int> variable_of(values_.size(), -1);

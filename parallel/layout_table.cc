@@ -26,8 +26,8 @@ LayoutId LayoutTable::Intern(const TensorSpec& spec, int mesh, const Layout& lay
     const Sbp& sbp = plain[a];
     key.push_back(static_cast<char>(sbp.kind()));
     key.push_back(static_cast<char>(sbp.dim()));
-    key.push_back(static_cast<char>(static_cast<int>(sbp.order()) * 8 +
-                                    static_cast<int>(sbp.monoid())));
+    key.push_back(
+        static_cast<char>(static_cast<int>(sbp.order()) * 8 + static_cast<int>(sbp.monoid())));
   }
   AppendInt(mesh, key);
   AppendInt(static_cast<int64_t>(spec.dtype), key);
@@ -78,7 +78,8 @@ bool LayoutTable::IsPlain(LayoutId from, LayoutId to) const {
   return true;
 }
 
-LayoutTable::Hop LayoutTable::CheapestHop(LayoutId to, LayoutId home, const std::vector<Hop>& hops) {
+LayoutTable::Hop LayoutTable::CheapestHop(LayoutId to, LayoutId home,
+                                          const std::vector<Hop>& hops) {
   Hop best{home, to};
   for (const Hop& hop : hops) {
     if (Seconds(hop.to, to) < Seconds(best.from, to)) best.from = hop.to;

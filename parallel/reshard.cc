@@ -113,7 +113,8 @@ absl::StatusOr<Path> ShortestPath(const TensorSpec& spec, const std::vector<Plac
   while (true) {
     int here = -1;
     for (int i = 0; i < n; ++i) {
-      if (!settled[i] && seconds[i] < infinity && (here < 0 || seconds[i] < seconds[here])) here = i;
+      if (!settled[i] && seconds[i] < infinity && (here < 0 || seconds[i] < seconds[here]))
+        here = i;
     }
     if (here < 0 || here == 1) break;
     settled[here] = true;
@@ -121,9 +122,8 @@ absl::StatusOr<Path> ShortestPath(const TensorSpec& spec, const std::vector<Plac
       if (settled[next]) continue;
       // Meshes are crossed once, forwards.
       if (places[here].mesh != places[next].mesh && places[next].mesh != places[1].mesh) continue;
-      absl::StatusOr<ReshardStep> step =
-          MakeReshardStep(spec, places[here].layout, *places[here].mesh, places[next].layout,
-                          *places[next].mesh);
+      absl::StatusOr<ReshardStep> step = MakeReshardStep(
+          spec, places[here].layout, *places[here].mesh, places[next].layout, *places[next].mesh);
       if (absl::IsFailedPrecondition(step.status())) continue;
       WEFT_RETURN_IF_ERROR(step.status());
       const double arrive = seconds[here] + StepSeconds(*step, spec, cost);
@@ -161,8 +161,8 @@ absl::StatusOr<std::vector<ReshardStep>> PlanReshard(const TensorSpec& spec, con
 }
 
 absl::StatusOr<double> ReshardSeconds(const TensorSpec& spec, const Layout& from,
-                                      const Mesh& from_mesh, const Layout& to,
-                                      const Mesh& to_mesh, const CostModel& cost) {
+                                      const Mesh& from_mesh, const Layout& to, const Mesh& to_mesh,
+                                      const CostModel& cost) {
   WEFT_ASSIGN_OR_RETURN(Path path, FindPath(spec, from, from_mesh, to, to_mesh, cost));
   return path.seconds;
 }

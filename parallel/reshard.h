@@ -1,5 +1,5 @@
-// The reshard planner: any layout to any other, on any meshes, as a shortest path of primitive steps.
-// One planner serves layout inference, the graph and tests alike.
+// The reshard planner: any layout to any other, on any meshes, as a shortest path of primitive
+// steps. One planner serves layout inference, the graph and tests alike.
 #pragma once
 
 #include <vector>
@@ -22,7 +22,7 @@ absl::StatusOr<std::vector<ReshardStep>> PlanReshard(const TensorSpec& spec, con
 
 // Modelled seconds of PlanReshard's steps.
 absl::StatusOr<double> ReshardSeconds(const TensorSpec& spec, const Layout& from,
-                                      const Mesh& from_mesh, const Layout& to,
-                                      const Mesh& to_mesh, const CostModel& cost);
+                                      const Mesh& from_mesh, const Layout& to, const Mesh& to_mesh,
+                                      const CostModel& cost);
 
 }  // namespace weft

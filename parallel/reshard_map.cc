@@ -201,8 +201,7 @@ bool ReshardMap::IsLocal() const {
     const int64_t needed = Needed(t);
     if (needed == 0) continue;
     const int own = source_on_[t];
-    if (own < 0 || !Feeds(own, t) ||
-        SourceBox(own).Intersect(TargetBox(t)).elements() != needed) {
+    if (own < 0 || !Feeds(own, t) || SourceBox(own).Intersect(TargetBox(t)).elements() != needed) {
       return false;
     }
   }

@@ -19,16 +19,16 @@ class ReshardMap {
  public:
   ReshardMap(absl::Span<const int64_t> shape, const ReshardStep& step);
 
-  // Whether one exchange can do it: the partial axes that vanish have one monoid and none is outside
-  // a remaining one by another monoid.
+  // Whether one exchange can do it: the partial axes that vanish have one monoid and none is
+  // outside a remaining one by another monoid.
   bool legal() const { return legal_; }
   // Whether every target part comes from its own rank.
   bool IsLocal() const;
 
   // Copies that combine into the target member's part; 0: it becomes the identity of FillMonoid.
   int Copies(int target) const;
-  // Whether the part is made of pieces that leave gaps, to be filled with the identity: a split that
-  // becomes partial keeps its own piece.
+  // Whether the part is made of pieces that leave gaps, to be filled with the identity: a split
+  // that becomes partial keeps its own piece.
   bool pads() const { return pads_; }
   // Elements that arrive at the target member, those of its own rank included.
   int64_t Needed(int target) const;
@@ -62,10 +62,10 @@ class ReshardMap {
 
   const Shape shape_;
   const ReshardStep& step_;
-  absl::InlinedVector<Role, 4> roles_;     // by source axis
+  absl::InlinedVector<Role, 4> roles_;      // by source axis
   absl::InlinedVector<bool, 4> is_spread_;  // by target axis: newly partial
-  int reduced_ = 1;   // copies that vanish
-  int spread_ = 1;    // copies that appear
+  int reduced_ = 1;                         // copies that vanish
+  int spread_ = 1;                          // copies that appear
   int replicas_ = 1;
   bool uniform_ = false;  // all partial axes of both sides have one monoid. If so copies go
                           // to new copies round robin, else all to the first

@@ -1,5 +1,5 @@
-// ReshardStep: one primitive conversion of a logical tensor from a layout to another. Price, bytes and
-// the plan's messages of a step all derive from here, so they cannot drift apart.
+// ReshardStep: one primitive conversion of a logical tensor from a layout to another. Price, bytes
+// and the plan's messages of a step all derive from here, so they cannot drift apart.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ struct ReshardStep {
   std::string ToString() const;
 };
 
-// Whether two layouts on one mesh put the same content on every rank, whatever they are called: they
-// may differ on axes of size 1 only.
+// Whether two layouts on one mesh put the same content on every rank, whatever they are called:
+// they may differ on axes of size 1 only.
 bool SameHolding(const Layout& a, const Layout& b, const Mesh& mesh);
 
 // The single step from `from` to `to`: a function of its arguments alone, so that a conversion node

@@ -1,0 +1,140 @@
+#include "graph/optimizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/graph/toy_ops.h"
+
+namespace weft {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::Numbers;
+using Kind = OptimizerConfig::Kind;
+
+class OptimizerTest : public ::testing::Test {
+ protected:
+  // loss = sum((x * w + b)^2), per microbatch.
+  Value Model() {
+    Value x = g_.Input("x", {{1, 2}, DType::kF32});
+    Value w = g_.Parameter("w", {{2, 2}, DType::kF32}, Normal(1));
+    Value b = g_.Parameter("b", {{2}, DType::kF32}, Normal(1));
+    g_.Annotate(w, "[model:S(1)]");
+    Value y = g_.Op("add", {g_.Op("matmul", {x, w}), b});
+    return g_.Op("reduce_sum", {g_.Op("square", {y})}, {{"axes", std::vector<int64_t>{0, 1}}});
+  }
+
+  const Variable& FindVariable(const Graph& graph, const std::string& name) {
+    for (const Variable& variable : graph.variables) {
+      if (variable.name == name) return variable;
+    }
+    ADD_FAILURE() << "no variable " << name;
+    return graph.variables[0];
+  }
+
+  const OpRegistry ops_ = testing::ToyOps();
+  GraphBuilder g_{ops_, *Mesh::Parse("data:2,model:2")};
+};
+
+TEST_F(OptimizerTest, SgdStepByHand) {
+  OptimizerConfig config{.kind = Kind::kSgd, .momentum = 0.5, .weight_decay = 0.1, .clip_norm = 1};
+  ASSERT_TRUE(AddOptimizer(g_, Model(), config).ok()) << g_.status();
+  auto graph = g_.Build();
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const auto result = testing::RunStep(
+      *graph, 2, {{"x", {{1, 2}, {3, 4}}}, {"learning_rate", {{0.1}}}},
+      {{"w", {1, 0, 0, 1}}, {"b", {0, 1}}, {"w.momentum", {1, 1, 1, 1}}, {"b.momentum", {1, 1}}});
+  // y = (1,3), (3,5); db = 2 sum y = (8,16); dw = 2 sum x^T y = (20,36; 28,52).
+  EXPECT_NEAR(result.outputs.at("loss")[0], 1 + 9 + 9 + 25, 1e-12);
+  const double norm = std::sqrt(64.0 + 256 + 400 + 1296 + 784 + 2704);
+  EXPECT_NEAR(result.outputs.at("grad_norm")[0], norm, 1e-9);
+  const double clip = 1 / (norm + 1e-6);
+  EXPECT_NEAR(result.updates.at("b.momentum")[0], 0.5 + 8 * clip, 1e-9);
+  EXPECT_NEAR(result.updates.at("b")[1], 1 - 0.1 * (0.5 + 16 * clip), 1e-9);
+  EXPECT_NEAR(result.updates.at("w.momentum")[3], 0.5 + 52 * clip + 0.1 * 1, 1e-9);
+  EXPECT_NEAR(result.updates.at("w")[1], 0 - 0.1 * (0.5 + 36 * clip), 1e-9);
+}
+
+TEST_F(OptimizerTest, AdamWStatesLieAsTheirParameters) {
+  ASSERT_TRUE(AddOptimizer(g_, Model(), {.weight_decay = 0.1}).ok());
+  auto graph = g_.Build();
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_EQ(graph->variables.size(), 6u);
+  for (const char* name : {"w.m", "w.v"}) {
+    const Variable& state = FindVariable(*graph, name);
+    EXPECT_FALSE(state.trainable);
+    EXPECT_TRUE(state.update);
+    EXPECT_EQ(state.init_op, "fill");
+    EXPECT_EQ(graph->info(state.value).annotation,
+              graph->info(FindVariable(*graph, "w").value).annotation);
+  }
+  EXPECT_FALSE(graph->info(FindVariable(*graph, "b.m").value).annotation);
+  for (const GraphInput& input : graph->inputs) {
+    if (input.name != "x") {
+      EXPECT_EQ(graph->info(input.value).rate, Rate::kStep) << input.name;
+    }
+  }
+}
+
+TEST_F(OptimizerTest, VectorsAreExemptFromDecay) {
+  ASSERT_TRUE(AddOptimizer(g_, Model(), {.weight_decay = 0.1}).ok());
+  int updates = 0;
+  for (const Node& node : g_.graph().nodes) {
+    if (node.op->name != "adamw") continue;
+    ++updates;
+    const int rank = g_.spec(node.inputs[0]).rank();
+    EXPECT_EQ(node.attrs.Float("weight_decay"), rank >= 2 ? 0.1 : 0.0);
+  }
+  EXPECT_EQ(updates, 2);
+}
+
+TEST_F(OptimizerTest, LambTakesLogicalNorms) {
+  ASSERT_TRUE(AddOptimizer(g_, Model(), {.kind = Kind::kLamb}).ok());
+  auto graph = g_.Build();
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  int norms = 0;
+  for (const Node& node : graph->nodes) norms += node.op->name == "sum_squares";
+  EXPECT_EQ(norms, 2 + 2 * 2);  // of gradients; of parameters and of their updates
+  EXPECT_TRUE(FindVariable(*graph, "w").update);
+}
+
+TEST_F(OptimizerTest, GradientsAreSummedOncePerStep) {
+  ASSERT_TRUE(AddOptimizer(g_, Model(), {}).ok());
+  for (const Node& node : g_.graph().nodes) {
+    if (node.op->name != "adamw") continue;
+    const ValueInfo& gradient = g_.graph().info(node.inputs[3]);
+    EXPECT_EQ(g_.graph().nodes[gradient.node].op->name, "accumulate");
+    EXPECT_EQ(gradient.rate, Rate::kStep);
+  }
+}
+
+TEST_F(OptimizerTest, AParameterThatTheLossDoesNotSee) {
+  Value loss = Model();
+  g_.Parameter("idle", {{2}, DType::kF32}, Normal(1));
+  const absl::Status status = AddOptimizer(g_, loss, {});
+  EXPECT_THAT(std::string(status.message()), HasSubstr("parameter 'idle'"));
+  EXPECT_FALSE(g_.Build().ok());
+}
+
+TEST_F(OptimizerTest, NothingToTrain) {
+  Value x = g_.Input("x", {{}, DType::kF32});
+  EXPECT_THAT(std::string(AddOptimizer(g_, x, {}).message()), HasSubstr("no trainable variable"));
+}
+
+TEST_F(OptimizerTest, RatesAreChecked) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_TRUE(ValidateOptimizer({}).ok());
+  EXPECT_FALSE(ValidateOptimizer({.momentum = 1}).ok());
+  EXPECT_FALSE(ValidateOptimizer({.beta1 = -0.1}).ok());
+  EXPECT_FALSE(ValidateOptimizer({.beta2 = nan}).ok());
+  EXPECT_FALSE(ValidateOptimizer({.eps = -1}).ok());
+  EXPECT_FALSE(ValidateOptimizer({.weight_decay = nan}).ok());
+  EXPECT_THAT(std::string(ValidateOptimizer({.clip_norm = -1}).message()),
+              HasSubstr("clip_norm is -1"));
+}
+
+}  // namespace
+}  // namespace weft

@@ -1,0 +1,85 @@
+#include "graph/signature.h"
+
+#include "gtest/gtest.h"
+
+namespace weft {
+namespace {
+
+// A product "mk,kn->mn" whose k may be cut in divisors of 4 only.
+OpDef Product() {
+  return {.name = "product",
+          .inputs = {"a", "b"},
+          .outputs = {"c"},
+          .layout = [](const LayoutContext&) {
+            FactorMap map;
+            const int m = map.Add({.name = "m"});
+            const int n = map.Add({.name = "n", .zigzag = false});
+            const int k = map.Add({.name = "k", .reduce = {Monoid::kSum}, .must_divide = 4});
+            map.inputs = {{m, k}, {k, n}};
+            map.outputs = {{m, n}};
+            map.linear = {{.monoid = Monoid::kSum, .inputs = {0}}};
+            return map;
+          }};
+}
+
+std::vector<Signature> Signatures() {
+  const std::vector<TensorSpec> inputs = {{{8, 4}}, {{4, 6}}}, outputs = {{{8, 6}}};
+  return DeriveSignatures(Product(), inputs, outputs, {});
+}
+
+TEST(Signature, FollowsFromTheFactorMap) {
+  const Sbp b = Sbp::B();
+  const std::vector<Signature> want = {
+      {.inputs = {b, b}, .outputs = {b}},
+      {.inputs = {Sbp::S(0), b}, .outputs = {Sbp::S(0)}, .factor = 0},
+      {.inputs = {Sbp::S(0, IndexOrder::kZigzag), b},
+       .outputs = {Sbp::S(0, IndexOrder::kZigzag)},
+       .factor = 0},
+      {.inputs = {b, Sbp::S(1)}, .outputs = {Sbp::S(1)}, .factor = 1},
+      {.inputs = {Sbp::S(1), Sbp::S(0)}, .outputs = {Sbp::P()}, .factor = 2, .must_divide = 4},
+      {.inputs = {Sbp::P(), b}, .outputs = {Sbp::P()}},
+  };
+  EXPECT_EQ(Signatures(), want);
+}
+
+TEST(Signature, PartsOfAllAxesMustDivide) {
+  const Signature k = Signatures()[4], m = Signatures()[1];
+  EXPECT_TRUE(CheckSignatures({k}, {4}).ok());
+  EXPECT_FALSE(CheckSignatures({k}, {3}).ok());
+  EXPECT_TRUE(CheckSignatures({k, k}, {2, 2}).ok());
+  EXPECT_FALSE(CheckSignatures({k, k}, {4, 2}).ok());
+  EXPECT_TRUE(CheckSignatures({k, m}, {4, 3}).ok());
+}
+
+TEST(Signature, OneOperandIsPartialByOneMonoid) {
+  Signature sum = Signatures()[5], max = sum;
+  max.outputs = {Sbp::P(Monoid::kMax)};
+  EXPECT_TRUE(CheckSignatures({sum, sum}, {2, 2}).ok());
+  EXPECT_FALSE(CheckSignatures({sum, max}, {2, 2}).ok());
+}
+
+// A result that lacks a factor without `reduce` makes the split illegal, and so does a diagonal.
+TEST(Signature, WhatCannotBeSplitIsNot) {
+  OpDef op{.name = "op", .inputs = {"x"}, .outputs = {"y"}};
+  const std::vector<TensorSpec> inputs = {{{4, 4}}}, outputs = {{{4}}};
+  op.layout = [](const LayoutContext&) {
+    FactorMap map;
+    const int i = map.Add({.name = "i"});
+    const int j = map.Add({.name = "j"});
+    map.inputs = {{i, j}};
+    map.outputs = {{j}};
+    return map;
+  };
+  EXPECT_EQ(DeriveSignatures(op, inputs, outputs, {}).size(), 3u);  // B, j both orders
+  op.layout = [](const LayoutContext&) {
+    FactorMap map;
+    const int i = map.Add({.name = "i"});
+    map.inputs = {{i, i}};
+    map.outputs = {{i}};
+    return map;
+  };
+  EXPECT_EQ(DeriveSignatures(op, inputs, outputs, {}).size(), 1u);
+}
+
+}  // namespace
+}  // namespace weft

@@ -1,0 +1,225 @@
+// The laws that every registered op obeys, checked on the samples of op_samples.cc. An op without
+// samples fails.
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "absl/strings/str_join.h"
+#include "graph/signature.h"
+#include "gtest/gtest.h"
+#include "kernels/all_ops.h"
+#include "tests/kernels/op_parts.h"
+#include "tests/kernels/op_samples.h"
+
+namespace weft::testing {
+namespace {
+
+const OpRegistry& Ops() {
+  static const OpRegistry* ops = [] {
+    auto* made = new OpRegistry;
+    DefineAllOps(*made);
+    return made;
+  }();
+  return *ops;
+}
+
+// Relative to the larger of 1, the value, and twice the tensor's largest: partial summands round at
+// their own size.
+double Tolerance(DType operands, DType result) {
+  if (operands == DType::kBF16) return 0.02;
+  if (operands == DType::kF32 || result == DType::kF32) return 1e-5;
+  return 1e-10;
+}
+
+void ExpectClose(const HostTensor& got, const HostTensor& want, double tolerance) {
+  ASSERT_EQ(got.spec, want.spec);
+  ASSERT_EQ(got.values.size(), want.values.size());
+  double scale = 1;
+  for (double v : want.values) {
+    if (std::isfinite(v)) scale = std::max(scale, 2 * std::abs(v));
+  }
+  for (size_t i = 0; i < want.values.size(); ++i) {
+    if (got.values[i] == want.values[i]) continue;
+    ASSERT_NEAR(got.values[i], want.values[i], tolerance * scale) << "element " << i;
+  }
+}
+
+std::string Describe(const Signature& s) {
+  auto text = [](const std::vector<Sbp>& sbps) {
+    return absl::StrJoin(sbps, ",",
+                         [](std::string* out, const Sbp& sbp) { *out += sbp.ToString(); });
+  };
+  return absl::StrCat("(", text(s.inputs), ") -> (", text(s.outputs), ")");
+}
+
+class OpLaws : public ::testing::TestWithParam<std::string> {
+ protected:
+  // Calls f(op, sample, attrs, unsplit results, dtype) for each sample of the op in each dtype.
+  template <typename F>
+  void ForEachSample(F&& f) {
+    const OpDef& op = *Ops().Find(GetParam());
+    int samples = 0;
+    for (DType dtype : {DType::kF64, DType::kF32, DType::kBF16}) {
+      for (const OpSample& sample : OpSamples(dtype)) {
+        if (sample.op != op.name) continue;
+        ++samples;
+        SCOPED_TRACE(absl::StrCat(op.name, " sample ", samples, " ", std::string(Name(dtype)), " ",
+                                  sample.attrs.ToString()));
+        const Attrs attrs = Completed(op, sample.attrs);
+        const auto results = RunKernel(op, attrs, sample.inputs);
+        ASSERT_TRUE(results.ok()) << results.status();
+        f(op, sample, attrs, *results, dtype);
+        if (HasFatalFailure()) return;
+      }
+    }
+    EXPECT_GT(samples, 0) << "add operands for '" << op.name << "' to op_samples.cc";
+  }
+
+  static std::vector<TensorSpec> Specs(const std::vector<HostTensor>& tensors) {
+    std::vector<TensorSpec> specs;
+    for (const HostTensor& t : tensors) specs.push_back(t.spec);
+    return specs;
+  }
+
+  // Expects split, run, join = unsplit for one signature per axis; illegal combinations pass.
+  static void CheckParts(const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                         const std::vector<HostTensor>& results, DType dtype,
+                         const std::vector<Signature>& per_axis, const std::vector<int>& sizes) {
+    if (!CheckSignatures(per_axis, sizes).ok()) return;
+    SCOPED_TRACE(absl::StrCat(
+        absl::StrJoin(per_axis, " x ",
+                      [](std::string* out, const Signature& s) { *out += Describe(s); }),
+        " on ", absl::StrJoin(sizes, "x")));
+    const auto joined = RunParts(op, attrs, sample.inputs, Specs(results), per_axis, sizes);
+    ASSERT_TRUE(joined.ok()) << joined.status();
+    for (size_t o = 0; o < results.size(); ++o) {
+      SCOPED_TRACE(absl::StrCat("result ", op.outputs[o]));
+      ExpectClose((*joined)[o], results[o], Tolerance(dtype, results[o].spec.dtype));
+      if (HasFatalFailure()) return;
+    }
+  }
+};
+
+TEST_P(OpLaws, KernelWritesEveryElementThatIsInferred) {
+  ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                   const std::vector<HostTensor>& results, DType) {
+    ASSERT_EQ(results.size(), op.outputs.size());
+    for (const HostTensor& result : results) {
+      for (double value : result.values) ASSERT_FALSE(std::isnan(value));
+    }
+    const std::vector<TensorSpec> inputs = Specs(sample.inputs), outputs = Specs(results);
+    const FactorMap map = op.layout(LayoutContext{{inputs, attrs}, outputs});
+    ASSERT_EQ(map.inputs.size(), inputs.size());
+    ASSERT_EQ(map.outputs.size(), outputs.size());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      EXPECT_EQ(static_cast<int>(map.inputs[i].size()), inputs[i].rank());
+    }
+    for (size_t o = 0; o < outputs.size(); ++o) {
+      EXPECT_EQ(static_cast<int>(map.outputs[o].size()), outputs[o].rank());
+    }
+  });
+}
+
+TEST_P(OpLaws, CostIsPositive) {
+  ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                   const std::vector<HostTensor>& results, DType) {
+    const std::vector<TensorSpec> inputs = Specs(sample.inputs), outputs = Specs(results);
+    const Cost cost = op.cost(CostContext{inputs, outputs, attrs});
+    EXPECT_GE(cost.flops, 0);
+    EXPECT_GT(cost.bytes, 0);
+  });
+}
+
+// 7 parts leave some empty on most dimensions; 2 and 3 are uneven.
+TEST_P(OpLaws, SplitRunJoinEqualsUnsplit) {
+  ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                   const std::vector<HostTensor>& results, DType dtype) {
+    const auto signatures = DeriveSignatures(op, Specs(sample.inputs), Specs(results), attrs);
+    EXPECT_FALSE(signatures.empty());
+    for (const Signature& signature : signatures) {
+      for (int parts : {2, 3, 7}) {
+        CheckParts(op, sample, attrs, results, dtype, {signature}, {parts});
+        if (HasFatalFailure()) return;
+      }
+    }
+  });
+}
+
+TEST_P(OpLaws, TwoAxesCombine) {
+  ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                   const std::vector<HostTensor>& results, DType dtype) {
+    if (dtype == DType::kBF16 || results[0].spec.elements() > 2000) return;
+    const auto signatures = DeriveSignatures(op, Specs(sample.inputs), Specs(results), attrs);
+    for (const Signature& first : signatures) {
+      for (const Signature& second : signatures) {
+        CheckParts(op, sample, attrs, results, dtype, {first, second}, {2, 2});
+        if (HasFatalFailure()) return;
+      }
+    }
+  });
+}
+
+TEST_P(OpLaws, AccumulatingAddsToPresentContents) {
+  ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                   const std::vector<HostTensor>& results, DType dtype) {
+    if (op.accumulates.empty()) return;
+    const auto added = RunKernel(op, attrs, sample.inputs, {.present = results});
+    ASSERT_TRUE(added.ok()) << added.status();
+    const std::set<int> accumulates(op.accumulates.begin(), op.accumulates.end());
+    for (size_t o = 0; o < results.size(); ++o) {
+      HostTensor want = results[o];
+      if (accumulates.contains(static_cast<int>(o))) {
+        for (double& value : want.values) value *= 2;
+      }
+      ExpectClose((*added)[o], want, Tolerance(dtype, results[o].spec.dtype));
+    }
+  });
+}
+
+TEST_P(OpLaws, SharingMemoryChangesNothing) {
+  ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                   const std::vector<HostTensor>& results, DType) {
+    for (const auto& [input, output] : op.in_place) {
+      if (input >= static_cast<int>(sample.inputs.size())) continue;
+      if (sample.inputs[input].spec.bytes() != results[output].spec.bytes()) continue;
+      const auto shared = RunKernel(op, attrs, sample.inputs, {.aliased = {{input, output}}});
+      ASSERT_TRUE(shared.ok()) << shared.status();
+      for (size_t o = 0; o < results.size(); ++o) {
+        ASSERT_EQ((*shared)[o].values, results[o].values) << input << " with " << output;
+      }
+    }
+  });
+}
+
+TEST_P(OpLaws, AnUnreadResultChangesNoOther) {
+  ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                   const std::vector<HostTensor>& results, DType) {
+    if (results.size() < 2) return;
+    for (int unread = 0; unread < static_cast<int>(results.size()); ++unread) {
+      const auto rest = RunKernel(op, attrs, sample.inputs, {.unread = unread});
+      ASSERT_TRUE(rest.ok()) << rest.status();
+      for (int o = 0; o < static_cast<int>(results.size()); ++o) {
+        if (o == unread) continue;
+        ASSERT_EQ((*rest)[o].values, results[o].values) << op.outputs[o];
+      }
+    }
+  });
+}
+
+std::vector<std::string> OpNames() {
+  std::vector<std::string> names;
+  for (const OpDef* op : Ops().All()) names.push_back(op->name);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, OpLaws, ::testing::ValuesIn(OpNames()),
+                         [](const auto& info) { return info.param; });
+
+TEST(OpLawsTable, EveryOpHasACpuKernel) {
+  KernelTable kernels;
+  FillCpuKernels(Ops(), kernels);
+  for (const OpDef* op : Ops().All()) EXPECT_NE(kernels.Find(op->name), nullptr) << op->name;
+}
+
+}  // namespace
+}  // namespace weft::testing

@@ -1,0 +1,197 @@
+#include "tests/kernels/op_samples.h"
+
+namespace weft::testing {
+namespace {
+
+using Ints = std::vector<int64_t>;
+
+// Makes operands of one float dtype, each with values of its own.
+class Samples {
+ public:
+  explicit Samples(DType dtype) : dtype_(dtype) {}
+
+  HostTensor X(Shape shape) { return Sixteenths({std::move(shape), dtype_}, ++seed_); }
+  HostTensor Positive(Shape shape) {
+    return Sixteenths({std::move(shape), dtype_}, ++seed_, 0.5, 2.5);
+  }
+  // Values of which neighbours are never equal: for maxima.
+  HostTensor Distinct(Shape shape) {
+    HostTensor x = X(std::move(shape));
+    for (size_t i = 0; i < x.values.size(); ++i) {
+      x.values[i] = static_cast<double>(i * 37 % 101) / 16 - 3;
+    }
+    return x;
+  }
+  // Indices in [low, high).
+  HostTensor Indices(Shape shape, int low, int high) {
+    HostTensor x = Sixteenths({std::move(shape), DType::kI32}, ++seed_);
+    for (size_t i = 0; i < x.values.size(); ++i) {
+      x.values[i] = low + static_cast<double>(HashOf(seed_, i) % (high - low));
+    }
+    return x;
+  }
+  HostTensor Scalar(double value, DType dtype = DType::kF32) { return Whole({{}, dtype}, {value}); }
+  // Of the statistics that norms, attention and losses keep: f32, or f64 in checks.
+  HostTensor Statistic(Shape shape, double low, double high) {
+    const DType dtype = dtype_ == DType::kF64 ? DType::kF64 : DType::kF32;
+    return Sixteenths({std::move(shape), dtype}, ++seed_, low, high);
+  }
+  HostTensor Master(Shape shape, double low = -2, double high = 2) {
+    return Statistic(std::move(shape), low, high);
+  }
+
+  void Add(std::string op, Attrs attrs, std::vector<HostTensor> inputs,
+           std::vector<int> differentiate = {0}, std::vector<int> constants = {}) {
+    all_.push_back({std::move(op), std::move(attrs), std::move(inputs), std::move(differentiate),
+                    std::move(constants)});
+  }
+
+  void Pointwise();
+  void Movement();
+  void Reductions();
+  void Sources();
+  void Optimizers();
+  void Model();
+  std::vector<OpSample> Take() { return std::move(all_); }
+
+ private:
+  DType dtype_;
+  uint64_t seed_ = 0;
+  std::vector<OpSample> all_;
+};
+
+void Samples::Pointwise() {
+  for (const char* op : {"neg", "exp", "square", "sigmoid", "tanh", "gelu", "silu"}) {
+    Add(op, {}, {X({5, 7})});
+  }
+  Add("relu", {}, {Distinct({5, 7})});
+  for (const char* op : {"log", "sqrt", "rsqrt"}) Add(op, {}, {Positive({5, 7})});
+  for (const char* op :
+       {"rsqrt_grad", "sigmoid_grad", "tanh_grad", "relu_grad", "gelu_grad", "silu_grad"}) {
+    Add(op, {}, {X({5, 7}), X({5, 7})});
+  }
+  Add("scale", {{"factor", -1.5}}, {X({5, 7})});
+  Add("cast", {{"dtype", std::string("f64")}}, {X({5, 7})});
+  Add("cast", {{"dtype", std::string("i32")}}, {X({5, 7})}, {});
+  for (const char* op : {"add", "sub", "mul"}) {
+    Add(op, {}, {X({5, 7}), X({5, 7})});
+    Add(op, {}, {X({2, 5, 7}), X({5, 1})});
+    Add(op, {}, {X({7}), X({3, 1, 7})});
+    Add(op, {}, {X({}), X({5})});
+  }
+  Add("div", {}, {X({5, 7}), Positive({7})});
+  HostTensor between = X({5, 1});  // never equal to a multiple of 1/16
+  for (double& value : between.values) value += 1.0 / 32;
+  Add("maximum", {}, {Distinct({5, 7}), between});
+  Add("equal", {}, {X({5, 7}), X({7})}, {});
+  Add("silu_gate", {}, {X({5, 7}), X({5, 7})});
+  Add("silu_gate", {}, {X({3, 41}), X({3, 41})});
+  Add("silu_gate_grad", {}, {X({3, 41}), X({3, 41}), X({3, 41})});
+  Add("softmax", {{"axis", int64_t{-1}}}, {X({3, 5, 7})});
+  Add("softmax", {{"axis", int64_t{1}}}, {X({3, 5, 7})});
+  Add("softmax_grad", {{"axis", int64_t{1}}}, {Positive({3, 5, 7}), X({3, 5, 7})});
+  Add("accumulate", {}, {X({5, 7})});
+  Add("add_n", {}, {X({5, 7}), X({5, 7}), X({5, 7})});
+  for (double rate : {0.0, 0.4}) {
+    Add("dropout", {{"rate", rate}, {"tag", int64_t{3}}}, {X({5, 3, 7}), Scalar(77, DType::kI64)});
+  }
+}
+
+void Samples::Movement() {
+  Add("reshape", {{"shape", Ints{6, 35}}}, {X({6, 5, 7})});
+  Add("reshape", {{"shape", Ints{3, 2, -1, 1}}}, {X({1, 6, 5, 7})});
+  Add("reshape", {{"shape", Ints{12, 5}}}, {X({6, 2, 5})});
+  Add("transpose", {{"perm", Ints{2, 0, 1}}}, {X({5, 3, 7})});
+  Add("transpose", {{"perm", Ints{-1, 0}}}, {X({5, 7})});
+  Add("slice", {{"begins", Ints{0, 2}}, {"ends", Ints{5, 6}}}, {X({5, 7})});
+  Add("pad", {{"begins", Ints{0, 2}}, {"shape", Ints{5, 9}}}, {X({5, 4})});
+  Add("concat", {{"axis", int64_t{-1}}}, {X({5, 3}), X({5, 2}), X({5, 7})});
+  Add("concat", {{"axis", int64_t{0}}}, {X({2, 7}), X({3, 7})});
+  Add("broadcast_to", {{"shape", Ints{3, 5, 7}}}, {X({5, 1})});
+}
+
+void Samples::Reductions() {
+  for (const char* op : {"reduce_sum", "reduce_mean", "reduce_max"}) {
+    Add(op, {}, {Distinct({5, 7})});
+    Add(op, {{"axes", Ints{-1}}, {"keepdims", true}}, {Distinct({3, 5, 7})});
+    Add(op, {{"axes", Ints{0, 1}}}, {Distinct({3, 5, 7})});
+    Add(op, {{"axes", Ints{1}}}, {Distinct({3, 5, 140})});
+  }
+  Add("sum_squares", {}, {X({5, 7})});
+  Add("sum_squares", {}, {X({9001})});
+  Add("clip_scale", {{"max_norm", 1.0}}, {Scalar(6.25, DType::kF64)});
+  Add("clip_scale", {}, {Scalar(6.25, DType::kF64)});
+}
+
+void Samples::Sources() {
+  const std::string dtype(Name(dtype_));
+  Add("random_normal", {{"shape", Ints{5, 3, 7}}, {"seed", int64_t{11}}, {"dtype", dtype}}, {});
+  Add("random_uniform", {{"shape", Ints{5, 7}}, {"low", -1.0}, {"dtype", dtype}}, {});
+  Add("fill", {{"shape", Ints{5, 7}}, {"value", 1.5}, {"dtype", dtype}}, {});
+  Add("fill", {{"shape", Ints{}}, {"value", 3.0}, {"dtype", std::string("i64")}}, {});
+}
+
+void Samples::Optimizers() {
+  const Shape shape = {5, 13};
+  Add("sgd", {{"weight_decay", 0.1}, {"nesterov", true}},
+      {Master(shape), Master(shape), X(shape), Scalar(0.1), Scalar(0.5)});
+  Add("adamw", {{"weight_decay", 0.1}},
+      {Master(shape), Master(shape), Master(shape, 0.5, 2.5), X(shape), Scalar(0.1), Scalar(3),
+       Scalar(0.5)});
+  Add("lamb_update", {},
+      {Master(shape), Master(shape), Master(shape, 0.5, 2.5), X(shape), Scalar(3), Scalar(0.5)});
+  Add("lamb_apply", {},
+      {Master(shape), Master(shape), Scalar(4, DType::kF64), Scalar(9, DType::kF64), Scalar(0.1)});
+}
+
+void Samples::Model() {
+  for (const char* equation : {"bsh,hnd->bsnd", "bsnd,hnd->bsh", "bsh,bsn->hn"}) {
+    const std::string text(equation);
+    if (text == "bsh,hnd->bsnd") Add("einsum", {{"equation", text}}, {X({3, 5, 7}), X({7, 5, 2})});
+    if (text == "bsnd,hnd->bsh") {
+      Add("einsum", {{"equation", text}}, {X({3, 5, 5, 2}), X({7, 5, 2})});
+    }
+    if (text == "bsh,bsn->hn") Add("einsum", {{"equation", text}}, {X({3, 5, 7}), X({3, 5, 3})});
+  }
+  Add("embedding", {}, {Indices({3, 5}, 0, 11), X({11, 7})});
+  Add("embedding_grad", {{"vocab", int64_t{11}}}, {Indices({3, 5}, 0, 11), X({3, 5, 7})});
+  Add("head_cross_entropy", {}, {X({3, 5, 7}), X({11, 7}), Indices({3, 5}, -1, 11)}, {0, 1});
+  Add("head_cross_entropy_grad", {},
+      {X({3, 5, 7}), X({11, 7}), Indices({3, 5}, -1, 11), Statistic({3, 5}, 8, 9),
+       Statistic({3, 5}, -1, 1), Statistic({3, 5}, -1, 1)});
+  Add("token_loss", {},
+      {Statistic({3, 5}, 2, 4), Statistic({3, 5}, -2, 2), Indices({3, 5}, -1, 11),
+       Statistic({}, 0.25, 0.5)},
+      {0}, {3});
+  Add("token_loss_grad", {},
+      {Statistic({}, 0.5, 1), Indices({3, 5}, -1, 11), Statistic({}, 0.25, 0.5)});
+  Add("rms_norm", {}, {X({3, 5, 7}), X({7})});
+  Add("rms_norm_grad", {}, {X({3, 5, 7}), X({3, 5, 7}), X({7}), Statistic({3, 5}, 0.5, 1)});
+  Add("layer_norm", {}, {X({3, 5, 7}), X({7}), X({7})});
+  Add("layer_norm_grad", {},
+      {X({3, 5, 7}), X({3, 5, 7}), X({7}), Statistic({3, 5}, -1, 1), Statistic({3, 5}, 0.5, 1)});
+  Add("rope", {}, {X({2, 5, 3, 6})});
+  Add("rope", {{"interleaved", true}, {"inverse", true}}, {X({2, 5, 3, 6})});
+  for (bool causal : {false, true}) {
+    const Attrs attrs{{"causal", causal}};
+    Add("attention", attrs, {X({2, 5, 6, 4}), X({2, 5, 2, 4}), X({2, 5, 2, 3})});
+    Add("attention_grad", attrs,
+        {X({2, 5, 6, 3}), X({2, 5, 6, 4}), X({2, 5, 2, 4}), X({2, 5, 2, 3}), X({2, 5, 6, 3}),
+         Statistic({2, 5, 6}, 6, 7)});
+  }
+}
+
+}  // namespace
+
+std::vector<OpSample> OpSamples(DType dtype) {
+  Samples samples(dtype);
+  samples.Pointwise();
+  samples.Movement();
+  samples.Reductions();
+  samples.Sources();
+  samples.Optimizers();
+  samples.Model();
+  return samples.Take();
+}
+
+}  // namespace weft::testing

@@ -1,0 +1,159 @@
+// Optimizers against published-form vectors (w0[k] = sin(k+1), g_t[k] = cos(0.1 t (k+1)), k
+// = 12..15, lr 0.01, betas 0.9 and 0.999, eps 1e-6, decay 0.01), made in 60-digit arithmetic
+// elsewhere.
+#include <cmath>
+
+#include "gtest/gtest.h"
+#include "kernels/op_list.h"
+#include "tests/support/host_tensor.h"
+
+namespace weft::testing {
+namespace {
+
+const OpRegistry& Ops() {
+  static const OpRegistry* ops = [] {
+    auto* made = new OpRegistry;
+    DefineSgd(*made);
+    DefineAdamW(*made);
+    DefineLamb(*made);
+    DefineSumSquares(*made);
+    DefineClipScale(*made);
+    return made;
+  }();
+  return *ops;
+}
+
+std::vector<HostTensor> Run(const char* name, const Attrs& attrs,
+                            const std::vector<HostTensor>& inputs) {
+  const OpDef& op = *Ops().Find(name);
+  auto results = RunKernel(op, Completed(op, attrs), inputs);
+  EXPECT_TRUE(results.ok()) << results.status();
+  return results.ok() ? *std::move(results) : std::vector<HostTensor>(3);
+}
+
+HostTensor Scalar(double value, DType dtype = DType::kF32) { return Whole({{}, dtype}, {value}); }
+
+HostTensor Parameter() {
+  HostTensor p = Whole({{4}, DType::kF64}, {0, 0, 0, 0});
+  for (int i = 0; i < 4; ++i) p.values[i] = std::sin(12 + i + 1);
+  return p;
+}
+
+HostTensor Gradient(int step) {
+  HostTensor g = Whole({{4}, DType::kF64}, {0, 0, 0, 0});
+  for (int i = 0; i < 4; ++i) g.values[i] = std::cos(0.1 * step * (12 + i + 1));
+  return g;
+}
+
+// The learning rate is an f32 scalar, so that 0.01 itself is off by 2e-8.
+void ExpectValues(const HostTensor& got, const std::vector<double>& want) {
+  ASSERT_EQ(got.values.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got.values[i], want[i], 1e-8) << i;
+}
+
+HostTensor LambSteps(bool bias_correction, int steps) {
+  HostTensor p = Parameter(), m = p, v = p;
+  m.values = v.values = {0, 0, 0, 0};
+  for (int t = 1; t <= steps; ++t) {
+    auto update = Run("lamb_update", {{"bias_correction", bias_correction}},
+                      {p, m, v, Gradient(t), Scalar(t), Scalar(1)});
+    m = update[0], v = update[1];
+    p = Run("lamb_apply", {},
+            {p, update[2], Run("sum_squares", {}, {p})[0], Run("sum_squares", {}, {update[2]})[0],
+             Scalar(0.01)})[0];
+  }
+  return p;
+}
+
+TEST(Optimizers, LambIsTheFinalForm) {
+  ExpectValues(LambSteps(true, 1),
+               {0.41372866018868076, 0.9841324192474715, 0.6438347760802413, -0.28147361566352597});
+  ExpectValues(LambSteps(true, 2),
+               {0.418722089633939, 0.9900813862953882, 0.65061640083465, -0.27392186865131346});
+  EXPECT_NEAR(LambSteps(true, 10).values[0], 0.4404029650700046, 1e-7);
+}
+
+TEST(Optimizers, LambWithoutCorrectionIsVersionThree) {
+  ExpectValues(LambSteps(false, 2),
+               {0.41872030952557404, 0.9901433141063952, 0.6506356530567492, -0.273969070355017});
+  EXPECT_NEAR(LambSteps(false, 10).values[0], 0.4408028179274902, 1e-7);
+}
+
+TEST(Optimizers, LambRatioIsOneWhereANormIsZero) {
+  const HostTensor zero = Whole({{2}, DType::kF32}, {0, 0});
+  const HostTensor u = Whole({{2}, DType::kF32}, {1, 2});
+  const HostTensor p = Run(
+      "lamb_apply", {}, {zero, u, Scalar(0, DType::kF64), Scalar(5, DType::kF64), Scalar(0.5)})[0];
+  EXPECT_EQ(p.values, (std::vector<double>{-0.5, -1}));
+}
+
+TEST(Optimizers, AdamWFollowsItsFormula) {
+  HostTensor p = Parameter(), m = p, v = p;
+  m.values = v.values = {0, 0, 0, 0};
+  for (int t = 1; t <= 2; ++t) {
+    auto r = Run("adamw", {{"eps", 1e-6}, {"weight_decay", 0.01}},
+                 {p, m, v, Gradient(t), Scalar(0.01), Scalar(t), Scalar(1)});
+    p = r[0], m = r[1], v = r[2];
+  }
+  ExpectValues(p,
+               {0.4151918377919825, 0.9865446411130184, 0.6471040677523813, -0.2702130954675036});
+  ExpectValues(v, {0.0008057424033424002, 0.0009166428800911312, 0.0009850838912732615,
+                   0.000997444218869618});
+}
+
+// The vector form in f32 (odd length: with a tail), with f32 and bf16 gradients, against f64.
+TEST(Optimizers, AdamWInSinglePrecisionAgrees) {
+  for (DType grad : {DType::kF32, DType::kBF16}) {
+    std::vector<HostTensor> wide, narrow;
+    for (int i = 0; i < 4; ++i) {
+      wide.push_back(Sixteenths({{1003}, DType::kF64}, i, i == 2 ? 0.5 : -2, 2));
+      narrow.push_back(wide.back());
+      narrow.back().spec.dtype = i == 3 ? grad : DType::kF32;
+    }
+    for (auto* inputs : {&wide, &narrow}) {
+      for (double s : {0.1, 7.0, 0.5}) inputs->push_back(Scalar(s));
+    }
+    const auto want = Run("adamw", {{"weight_decay", 0.1}}, wide);
+    const auto got = Run("adamw", {{"weight_decay", 0.1}}, narrow);
+    for (int o = 0; o < 3; ++o) {
+      for (size_t i = 0; i < 1003; ++i) {
+        ASSERT_NEAR(got[o].values[i], want[o].values[i], 3e-6) << o << " " << i;
+      }
+    }
+  }
+}
+
+TEST(Optimizers, SgdFollowsItsFormula) {
+  const HostTensor p = Whole({{1}, DType::kF64}, {2}), mu = Whole({{1}, DType::kF64}, {0.5});
+  const HostTensor g = Whole({{1}, DType::kF64}, {4});
+  const std::vector<HostTensor> inputs = {p, mu, g, Scalar(0.25), Scalar(0.5)};
+  // g' = 4/2 + 0.5*2 = 3; mu' = 0.5*0.5 + 3 = 3.25.
+  const Attrs plain{{"momentum", 0.5}, {"weight_decay", 0.5}};
+  EXPECT_EQ(Run("sgd", plain, inputs)[0].values[0], 2 - 0.25 * 3.25);
+  EXPECT_EQ(Run("sgd", plain, inputs)[1].values[0], 3.25);
+  const Attrs nesterov{{"momentum", 0.5}, {"weight_decay", 0.5}, {"nesterov", true}};
+  EXPECT_EQ(Run("sgd", nesterov, inputs)[0].values[0], 2 - 0.25 * (3 + 0.5 * 3.25));
+}
+
+TEST(Optimizers, ClipScaleLimitsTheNorm) {
+  auto scale = [](double sum_sq, double max_norm) {
+    return Run("clip_scale", {{"max_norm", max_norm}}, {Scalar(sum_sq, DType::kF64)})[0].values[0];
+  };
+  EXPECT_NEAR(scale(100, 1), 0.1, 1e-7);
+  EXPECT_EQ(scale(0.25, 1), 1);
+  EXPECT_EQ(scale(100, 0), 1);
+  EXPECT_EQ(Run("clip_scale", {}, {Scalar(6.25, DType::kF64)})[1].values[0], 2.5);
+}
+
+TEST(Optimizers, ParametersAreNeverBF16) {
+  const OpDef& op = *Ops().Find("adamw");
+  const TensorSpec p{{4}, DType::kBF16}, s{{}, DType::kF32};
+  const std::vector<TensorSpec> specs = {p, p, p, p, s, s, s};
+  const Attrs attrs = Completed(op, {});
+  const absl::Status status = op.infer(InferContext{specs, attrs}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("bf16[4]"), std::string::npos) << status;
+}
+
+}  // namespace
+}  // namespace weft::testing

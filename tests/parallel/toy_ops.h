@@ -1,0 +1,13 @@
+// A few ops without kernels: enough to write a network whose layouts have a known best answer.
+#pragma once
+
+#include "graph/op_def.h"
+
+namespace weft {
+
+// contract(a, b; equation "bi,io->bo"), add(a, b), relu(x), norm(x) over the last dimension,
+// total(x) (the sum of all), accumulate(x) over microbatches, step(param, grad)->param', fill(;
+// shape, value).
+OpRegistry ToyOps();
+
+}  // namespace weft
