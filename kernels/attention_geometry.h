@@ -16,7 +16,7 @@
 namespace weft {
 
 // Rows of queries and keys in one block of scores.
-inline constexpr int64_t kAttentionRows = 256;
+inline constexpr int64_t kAttentionRows = 64;
 inline constexpr int64_t kAttentionKeys = 512;
 
 // Local extents of q [b,s,hq,d], k [b,t,hkv,d], v [b,t,hkv,dv].
