@@ -78,6 +78,7 @@ absl::Status Norm(const KernelContext& k, bool layer) {
     }
     const W inv = 1 / std::sqrt(squares / static_cast<W>(h) + eps);
     if (invs != nullptr) invs[i] = inv;
+    if (k.out(0).data == nullptr) continue;
     T* y = k.out(0).as<T>() + i * h;
     W* wide = WideTarget(y, rows.y);
     RowAffine(wide, x, weight, bias, h, mean, inv);

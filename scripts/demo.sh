@@ -30,8 +30,8 @@ if grep -qE 'amx_bf16|avx512_bf16' /proc/cpuinfo; then
   echo "this CPU multiplies bf16: training in bf16"
 else
   echo "this CPU has no bf16 products: training a smaller model in fp32"
-  overrides+=(--set train.dtype=F32 --set model.decoder.layers=3
-    --set model.decoder.hidden=192 --set model.decoder.ffn=576)
+  overrides+=(--set train.dtype=F32 --set model.decoder.hidden=128 --set model.decoder.heads=2
+    --set model.decoder.kv_heads=2 --set model.decoder.ffn=384)
 fi
 overrides+=("$@")
 
@@ -49,7 +49,8 @@ loss_to_beat=$("$report" yardsticks --job "$job" --dir "$dir" "${overrides[@]}")
 
 say "Plan"
 "$weft" plan "$job" --ranks "$ranks" "${overrides[@]}" >"$dir/plan.txt"
-head -n 12 "$dir/plan.txt"
+head -n 1 "$dir/plan.txt"
+sed -n '/^conversions/,$p' "$dir/plan.txt" | head -n 24
 echo "... the whole plan: $dir/plan.txt"
 
 # On a terminal, one line that follows the metrics file; weft's own line cannot pass mpirun as one.

@@ -23,7 +23,7 @@ const OpRegistry& Ops() {
   return *ops;
 }
 
-std::vector<HostTensor> Run(const char* name, const Attrs& attrs,
+std::vector<HostTensor> RunOptimizer(const char* name, const Attrs& attrs,
                             const std::vector<HostTensor>& inputs) {
   const OpDef& op = *Ops().Find(name);
   auto results = RunKernel(op, Completed(op, attrs), inputs);
@@ -55,11 +55,11 @@ HostTensor LambSteps(bool bias_correction, int steps) {
   HostTensor p = Parameter(), m = p, v = p;
   m.values = v.values = {0, 0, 0, 0};
   for (int t = 1; t <= steps; ++t) {
-    auto update = Run("lamb_update", {{"bias_correction", bias_correction}},
+    auto update = RunOptimizer("lamb_update", {{"bias_correction", bias_correction}},
                       {p, m, v, Gradient(t), Scalar(t), Scalar(1)});
     m = update[0], v = update[1];
-    p = Run("lamb_apply", {},
-            {p, update[2], Run("sum_squares", {}, {p})[0], Run("sum_squares", {}, {update[2]})[0],
+    p = RunOptimizer("lamb_apply", {},
+            {p, update[2], RunOptimizer("sum_squares", {}, {p})[0], RunOptimizer("sum_squares", {}, {update[2]})[0],
              Scalar(0.01)})[0];
   }
   return p;
@@ -82,7 +82,7 @@ TEST(Optimizers, LambWithoutCorrectionIsVersionThree) {
 TEST(Optimizers, LambRatioIsOneWhereANormIsZero) {
   const HostTensor zero = Whole({{2}, DType::kF32}, {0, 0});
   const HostTensor u = Whole({{2}, DType::kF32}, {1, 2});
-  const HostTensor p = Run(
+  const HostTensor p = RunOptimizer(
       "lamb_apply", {}, {zero, u, Scalar(0, DType::kF64), Scalar(5, DType::kF64), Scalar(0.5)})[0];
   EXPECT_EQ(p.values, (std::vector<double>{-0.5, -1}));
 }
@@ -91,7 +91,7 @@ TEST(Optimizers, AdamWFollowsItsFormula) {
   HostTensor p = Parameter(), m = p, v = p;
   m.values = v.values = {0, 0, 0, 0};
   for (int t = 1; t <= 2; ++t) {
-    auto r = Run("adamw", {{"eps", 1e-6}, {"weight_decay", 0.01}},
+    auto r = RunOptimizer("adamw", {{"eps", 1e-6}, {"weight_decay", 0.01}},
                  {p, m, v, Gradient(t), Scalar(0.01), Scalar(t), Scalar(1)});
     p = r[0], m = r[1], v = r[2];
   }
@@ -113,8 +113,8 @@ TEST(Optimizers, AdamWInSinglePrecisionAgrees) {
     for (auto* inputs : {&wide, &narrow}) {
       for (double s : {0.1, 7.0, 0.5}) inputs->push_back(Scalar(s));
     }
-    const auto want = Run("adamw", {{"weight_decay", 0.1}}, wide);
-    const auto got = Run("adamw", {{"weight_decay", 0.1}}, narrow);
+    const auto want = RunOptimizer("adamw", {{"weight_decay", 0.1}}, wide);
+    const auto got = RunOptimizer("adamw", {{"weight_decay", 0.1}}, narrow);
     for (int o = 0; o < 3; ++o) {
       for (size_t i = 0; i < 1003; ++i) {
         ASSERT_NEAR(got[o].values[i], want[o].values[i], 3e-6) << o << " " << i;
@@ -129,20 +129,20 @@ TEST(Optimizers, SgdFollowsItsFormula) {
   const std::vector<HostTensor> inputs = {p, mu, g, Scalar(0.25), Scalar(0.5)};
   // g' = 4/2 + 0.5*2 = 3; mu' = 0.5*0.5 + 3 = 3.25.
   const Attrs plain{{"momentum", 0.5}, {"weight_decay", 0.5}};
-  EXPECT_EQ(Run("sgd", plain, inputs)[0].values[0], 2 - 0.25 * 3.25);
-  EXPECT_EQ(Run("sgd", plain, inputs)[1].values[0], 3.25);
+  EXPECT_EQ(RunOptimizer("sgd", plain, inputs)[0].values[0], 2 - 0.25 * 3.25);
+  EXPECT_EQ(RunOptimizer("sgd", plain, inputs)[1].values[0], 3.25);
   const Attrs nesterov{{"momentum", 0.5}, {"weight_decay", 0.5}, {"nesterov", true}};
-  EXPECT_EQ(Run("sgd", nesterov, inputs)[0].values[0], 2 - 0.25 * (3 + 0.5 * 3.25));
+  EXPECT_EQ(RunOptimizer("sgd", nesterov, inputs)[0].values[0], 2 - 0.25 * (3 + 0.5 * 3.25));
 }
 
 TEST(Optimizers, ClipScaleLimitsTheNorm) {
   auto scale = [](double sum_sq, double max_norm) {
-    return Run("clip_scale", {{"max_norm", max_norm}}, {Scalar(sum_sq, DType::kF64)})[0].values[0];
+    return RunOptimizer("clip_scale", {{"max_norm", max_norm}}, {Scalar(sum_sq, DType::kF64)})[0].values[0];
   };
   EXPECT_NEAR(scale(100, 1), 0.1, 1e-7);
   EXPECT_EQ(scale(0.25, 1), 1);
   EXPECT_EQ(scale(100, 0), 1);
-  EXPECT_EQ(Run("clip_scale", {}, {Scalar(6.25, DType::kF64)})[1].values[0], 2.5);
+  EXPECT_EQ(RunOptimizer("clip_scale", {}, {Scalar(6.25, DType::kF64)})[1].values[0], 2.5);
 }
 
 TEST(Optimizers, ParametersAreNeverBF16) {

@@ -147,5 +147,29 @@ TEST_F(InsertReshardsTest, LayoutsThatHoldTheSameNeedNothing) {
   EXPECT_EQ(CountReshards(Run(g)), 0);
 }
 
+TEST_F(InsertReshardsTest, ValuesCrossToTheMeshOfTheirConsumer) {
+  GraphBuilder g(ops_, *Mesh::Parse("x:4"));
+  Value x = g.Input("x", {{512, 256}, DType::kF32});
+  g.Annotate(x, "[x:S(0)]");
+  Value y = g.Op("norm", {x}, {}, "y");
+  Value z = g.Op("norm", {y}, {}, "z");
+  g.Output("out", z);
+  absl::StatusOr<Graph> graph = g.Build();
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  graph->meshes.push_back(*Mesh::Parse("x:2@4,5"));
+  graph->info(z).mesh = 1;
+  const PassContext context{ops_, cost_, 1, &conversions_};
+  ASSERT_TRUE(InferLayouts(*graph, context).ok());
+  ASSERT_TRUE(InsertReshards(*graph, context).ok());
+  EXPECT_TRUE(Verify(*graph).ok()) << Verify(*graph);
+  ASSERT_FALSE(conversions_.empty());
+  EXPECT_EQ(conversions_[0].value, "y");
+  for (const Node& node : graph->nodes) {
+    if (!node.is_reshard()) {
+      for (Value v : node.inputs) EXPECT_EQ(graph->info(v).mesh, graph->info(node.outputs[0]).mesh);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace weft
