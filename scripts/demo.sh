@@ -49,8 +49,12 @@ loss_to_beat=$("$report" yardsticks --job "$job" --dir "$dir" "${overrides[@]}")
 
 say "Plan"
 "$weft" plan "$job" --ranks "$ranks" "${overrides[@]}" >"$dir/plan.txt"
-head -n 1 "$dir/plan.txt"
-sed -n '/^conversions/,$p' "$dir/plan.txt" | head -n 24
+awk 'NR == 1 { print }
+  /^conversions/ { left = 7; print; next }
+  left > 0 { print; if (--left == 0) print "  ..." }
+  /^rank 0/ { memory = 1 }
+  /^channels/ { memory = 0 }
+  memory { print }' "$dir/plan.txt"
 echo "... the whole plan: $dir/plan.txt"
 
 # On a terminal, one line that follows the metrics file; weft's own line cannot pass mpirun as one.
@@ -88,7 +92,7 @@ else
 fi
 
 # One more step, and then all of the held-out text: the run itself evaluates on its first part only.
-say "Evaluation on the whole held-out part"
+say "Evaluation on the whole held-out part (about a minute)"
 last=$(tail -n 1 "$dir/metrics.jsonl" | grep -o '"step":[0-9]*' | cut -d: -f2)
 "${launch[@]}" "$weft" train "$job" --resume --metrics "$dir/whole.jsonl" "${overrides[@]}" \
   --set train.steps=$((last + 1)) --set evaluate.every=1 --set evaluate.batches=0
