@@ -1,7 +1,7 @@
-// weft's CPU all-reduce over MPI beside MPI_Allreduce, on ranks of this machine. MPI starts once per
-// process and weft's transport must make all of its calls, so the two sides are runs of their own:
-// without --side the program starts both under mpirun in turn, several times, and prints one JSON
-// line per size with the best time of each.
+// weft's CPU all-reduce over MPI beside MPI_Allreduce, on ranks of this machine. MPI starts once
+// per process and weft's transport must make all of its calls, so the two sides are runs of their
+// own: without --side the program starts both under mpirun in turn, several times, and prints one
+// JSON line per size with the best time of each.
 //
 //   bench_comm [--ranks 2] [--rounds 3] [--max_bytes 67108864]
 #include <mpi.h>
@@ -47,8 +47,7 @@ void Measure(int64_t max_bytes, bool print,
     const int64_t count = bytes / 4;
     const std::vector<float> in(count, 1.0f);
     std::vector<float> out(count);
-    const double seconds =
-        TimePerCall(bytes, [&] { all_reduce(in.data(), out.data(), count); });
+    const double seconds = TimePerCall(bytes, [&] { all_reduce(in.data(), out.data(), count); });
     if (print) std::printf("%lld %.9f\n", static_cast<long long>(bytes), seconds);
   }
 }
@@ -72,10 +71,9 @@ int RunWeft(int64_t max_bytes) {
   auto communicator = CpuCommunicator::Create(**transport, ranks, 1);
   if (!communicator.ok()) return 1;
   absl::Status status;
-  Measure(max_bytes, (*transport)->rank() == 0,
-          [&](const float* in, float* out, int64_t count) {
-            status.Update((*communicator)->AllReduce(in, out, count, DType::kF32, Monoid::kSum));
-          });
+  Measure(max_bytes, (*transport)->rank() == 0, [&](const float* in, float* out, int64_t count) {
+    status.Update((*communicator)->AllReduce(in, out, count, DType::kF32, Monoid::kSum));
+  });
   status.Update((*transport)->Close());
   if (!status.ok()) std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return status.ok() ? 0 : 1;
@@ -104,12 +102,13 @@ int RunBoth(const std::string& program, int ranks, int rounds, int64_t max_bytes
     if (!RunSide(command + "mpi", &mpi) || !RunSide(command + "weft", &weft)) return 1;
   }
   for (const auto& [bytes, seconds] : weft) {
-    std::printf("{\"benchmark\": \"all_reduce\", \"ranks\": %d, \"dtype\": \"f32\", \"bytes\": %lld, "
-                "\"weft_us\": %.2f, \"mpi_us\": %.2f, \"weft_gb_per_s\": %.4f, "
-                "\"mpi_gb_per_s\": %.4f, \"bandwidth_ratio\": %.3f}\n",
-                ranks, static_cast<long long>(bytes), seconds * 1e6, mpi[bytes] * 1e6,
-                static_cast<double>(bytes) / seconds * 1e-9,
-                static_cast<double>(bytes) / mpi[bytes] * 1e-9, mpi[bytes] / seconds);
+    std::printf(
+        "{\"benchmark\": \"all_reduce\", \"ranks\": %d, \"dtype\": \"f32\", \"bytes\": %lld, "
+        "\"weft_us\": %.2f, \"mpi_us\": %.2f, \"weft_gb_per_s\": %.4f, "
+        "\"mpi_gb_per_s\": %.4f, \"bandwidth_ratio\": %.3f}\n",
+        ranks, static_cast<long long>(bytes), seconds * 1e6, mpi[bytes] * 1e6,
+        static_cast<double>(bytes) / seconds * 1e-9, static_cast<double>(bytes) / mpi[bytes] * 1e-9,
+        mpi[bytes] / seconds);
   }
   return 0;
 }

@@ -13,7 +13,8 @@ namespace weft {
 
 // Below this each rank sends all it has to all others: one step instead of two or more.
 inline constexpr int64_t kDirectBytes = 64 << 10;
-// Large transfers are cut into pieces of this size, one reduced or handed on while the next arrives.
+// Large transfers are cut into pieces of this size, one reduced or handed on while the next
+// arrives.
 inline constexpr int64_t kPieceBytes = 256 << 10;
 
 // Whether an all-reduce is one exchange of everything, rather than reduce-scatter and all-gather.

@@ -88,12 +88,11 @@ absl::Status CpuCommunicator::ReduceScatter(const void* in, void* out,
                 offsets_.back(), dtype);
 }
 
-absl::Status CpuCommunicator::AllGather(const void* in, void* out,
-                                        absl::Span<const int64_t> counts, DType dtype) {
+absl::Status CpuCommunicator::AllGather(const void* in, void* out, absl::Span<const int64_t> counts,
+                                        DType dtype) {
   WEFT_RETURN_IF_ERROR(SetOffsets(counts));
   const int64_t element_bytes = SizeOf(dtype);
-  CopyUnlessSame(Bytes(out) + offsets_[rank()] * element_bytes, in,
-                 counts[rank()] * element_bytes);
+  CopyUnlessSame(Bytes(out) + offsets_[rank()] * element_bytes, in, counts[rank()] * element_bytes);
   return Finish(AllGatherIsDirect(counts, dtype) ? GatherDirect(Bytes(out), element_bytes)
                                                  : GatherRing(Bytes(out), element_bytes),
                 "all_gather", offsets_.back(), dtype);
@@ -167,10 +166,9 @@ absl::Status CpuCommunicator::JoinAll() {
 absl::Status CpuCommunicator::Finish(const absl::Status& status, std::string_view collective,
                                      int64_t count, DType dtype) {
   if (status.ok()) return status;
-  const absl::Status named =
-      Annotate(status, absl::StrCat(std::string(collective), " of ", count, " ",
-                                    std::string(Name(dtype)), " over ranks ",
-                                    absl::StrJoin(world_ranks(), ",")));
+  const absl::Status named = Annotate(
+      status, absl::StrCat(std::string(collective), " of ", count, " ", std::string(Name(dtype)),
+                           " over ranks ", absl::StrJoin(world_ranks(), ",")));
   transport_.Poison(named);
   for (int i = 0; i < 2 * size(); ++i) {
     transport_.Wait(receives_[i]).IgnoreError();

@@ -1,7 +1,8 @@
 // Collectives between CPU ranks, written once over Transport. Reductions exchange contributions
-// pairwise, so that whoever reduces a block has all of them and adds in rank order with one rounding
-// (a ring would round bf16 at every hop, in an order that depends on the block); all-gathers of more
-// than a few KB go around a ring. collective_bytes.h decides which way, and predicts bytes exactly.
+// pairwise, so that whoever reduces a block has all of them and adds in rank order with one
+// rounding (a ring would round bf16 at every hop, in an order that depends on the block);
+// all-gathers of more than a few KB go around a ring. collective_bytes.h decides which way, and
+// predicts bytes exactly.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +33,7 @@ class CpuCommunicator final : public Communicator {
                              DType dtype, Monoid monoid) override;
   absl::Status AllGather(const void* in, void* out, absl::Span<const int64_t> counts,
                          DType dtype) override;
-  absl::Status AllToAll(const void* in, Parts send, void* out, Parts receive,
-                        DType dtype) override;
+  absl::Status AllToAll(const void* in, Parts send, void* out, Parts receive, DType dtype) override;
   absl::Status Broadcast(void* data, int64_t count, DType dtype, int root) override;
 
  private:
@@ -46,7 +46,8 @@ class CpuCommunicator final : public Communicator {
   // On failure poisons the transport, waits until no buffer is in use, and names the collective.
   absl::Status Finish(const absl::Status& status, std::string_view collective, int64_t count,
                       DType dtype);
-  // Sets offsets_ to the blocks' starts; InvalidArgument if counts are not one per rank or negative.
+  // Sets offsets_ to the blocks' starts; InvalidArgument if counts are not one per rank or
+  // negative.
   absl::Status SetOffsets(absl::Span<const int64_t> counts);
   int64_t BlockSize(int r) const { return offsets_[r + 1] - offsets_[r]; }
   std::byte* Workspace(int64_t bytes);
@@ -67,8 +68,8 @@ class CpuCommunicator final : public Communicator {
   // Two per member, so that one piece travels while another is reduced.
   std::unique_ptr<Request[]> sends_;
   std::unique_ptr<Request[]> receives_;
-  std::vector<int64_t> offsets_;        // size() + 1 block starts, in elements
-  std::vector<const void*> sources_;    // by rank
+  std::vector<int64_t> offsets_;      // size() + 1 block starts, in elements
+  std::vector<const void*> sources_;  // by rank
   std::unique_ptr<std::byte[]> workspace_;
   int64_t workspace_bytes_ = 0;
 };

@@ -100,8 +100,7 @@ absl::Status CpuCommunicator::GatherDirect(std::byte* out, int64_t element_bytes
   }
   for (int step = 1; step < size() && BlockSize(rank()) > 0; ++step) {
     const int to = (rank() + step) % size();
-    Send(to, out + offsets_[rank()] * element_bytes, BlockSize(rank()) * element_bytes,
-         sends_[to]);
+    Send(to, out + offsets_[rank()] * element_bytes, BlockSize(rank()) * element_bytes, sends_[to]);
   }
   return JoinAll();
 }

@@ -22,8 +22,7 @@ void MemoryTransport::Send(int to, uint32_t tag, const void* data, int64_t bytes
   if (Accept(/*is_send=*/true, to, tag, data, bytes, request)) network_.Post(rank(), to, request);
 }
 
-void MemoryTransport::Receive(int from, uint32_t tag, void* data, int64_t bytes,
-                              Request* request) {
+void MemoryTransport::Receive(int from, uint32_t tag, void* data, int64_t bytes, Request* request) {
   if (Accept(/*is_send=*/false, from, tag, data, bytes, request)) {
     network_.Post(from, rank(), request);
   }
@@ -106,7 +105,7 @@ void MemoryNetwork::Copy(const Flight& flight) {
   absl::Status status;
   if (source.bytes != target.bytes) {
     status = MemoryTransport::SizeMismatch(flight.from, flight.to, source.tag, source.bytes,
-                                     target.bytes);
+                                           target.bytes);
   } else if (source.bytes > 0) {
     std::memcpy(target.data, source.data, source.bytes);
   }

@@ -1,6 +1,6 @@
 // Ranks as threads of one process: `--ranks N`, tests and debugging. A message is one copy from the
-// sender's buffer to the receiver's, made by whichever of the two comes second. Links can be given a
-// latency, a bandwidth and seeded reordering, to test schedules without a network.
+// sender's buffer to the receiver's, made by whichever of the two comes second. Links can be given
+// a latency, a bandwidth and seeded reordering, to test schedules without a network.
 #pragma once
 
 #include <chrono>

@@ -122,9 +122,9 @@ void MpiTransport::Start(Request* request) {
     char* const data = static_cast<char*>(wire.data) + begin;
     const int tag = static_cast<int>(wire.tag);
     MPI_Request handle = MPI_REQUEST_NULL;
-    const int code =
-        wire.is_send ? MPI_Isend(data, length, MPI_BYTE, wire.peer, tag, world_.data, &handle)
-                     : MPI_Irecv(data, length, MPI_BYTE, wire.peer, tag, world_.data, &handle);
+    const int code = wire.is_send
+                         ? MPI_Isend(data, length, MPI_BYTE, wire.peer, tag, world_.data, &handle)
+                         : MPI_Irecv(data, length, MPI_BYTE, wire.peer, tag, world_.data, &handle);
     if (code != MPI_SUCCESS) {
       wire.error = wire.error == 0 ? code : wire.error;
       handle = MPI_REQUEST_NULL;

@@ -1,5 +1,5 @@
-// Ranks as processes under mpirun or srun. Only mpi_transport.cc includes mpi.h; a build without MPI
-// has mpi_absent.cc in its place.
+// Ranks as processes under mpirun or srun. Only mpi_transport.cc includes mpi.h; a build without
+// MPI has mpi_absent.cc in its place.
 #pragma once
 
 #include <chrono>
@@ -22,11 +22,11 @@ struct MpiOptions {
 // Whether this process was started by an MPI launcher (by its environment; MPI is not touched).
 bool StartedByMpi();
 
-// Initialises MPI (MPI_THREAD_SERIALIZED) and answers this rank's end of the world communicator. One
-// thread at a time makes MPI calls: a thread of the transport, among them MPI_Init and MPI_Finalize,
-// or one that waits (polled_transport.h). The destructor calls Close. MPI allows this once per
-// process: FailedPrecondition the second time, Internal if MPI fails, Unimplemented in a build without
-// MPI. The caller owns the result.
+// Initialises MPI (MPI_THREAD_SERIALIZED) and answers this rank's end of the world communicator.
+// One thread at a time makes MPI calls: a thread of the transport, among them MPI_Init and
+// MPI_Finalize, or one that waits (polled_transport.h). The destructor calls Close. MPI allows this
+// once per process: FailedPrecondition the second time, Internal if MPI fails, Unimplemented in a
+// build without MPI. The caller owns the result.
 absl::StatusOr<std::unique_ptr<Transport>> StartMpi(const MpiOptions& options = {});
 
 }  // namespace weft

@@ -16,8 +16,8 @@ using Clock = std::chrono::steady_clock;
 constexpr int kEagerPolls = 50;
 constexpr int kWaitingPolls = 2000;
 // The transport's thread polls this often before it naps: shortly at first, and for long while
-// another thread serves. After some naps with nothing in flight it sleeps until work comes, or until
-// it is time to ask for failures of other ranks.
+// another thread serves. After some naps with nothing in flight it sleeps until work comes, or
+// until it is time to ask for failures of other ranks.
 constexpr int kBusyPolls = 100;
 constexpr int kShortNaps = 300;
 constexpr int kIdleNaps = 20;
@@ -35,8 +35,7 @@ void PolledTransport::Send(int to, uint32_t tag, const void* data, int64_t bytes
   if (Accept(/*is_send=*/true, to, tag, data, bytes, request)) Submit(request);
 }
 
-void PolledTransport::Receive(int from, uint32_t tag, void* data, int64_t bytes,
-                              Request* request) {
+void PolledTransport::Receive(int from, uint32_t tag, void* data, int64_t bytes, Request* request) {
   if (Accept(/*is_send=*/false, from, tag, data, bytes, request)) Submit(request);
 }
 
@@ -115,9 +114,9 @@ void PolledTransport::StartSelf(Request* request) {
   if (other == nullptr) return;
   const int64_t sent = (request->wire.is_send ? request : other)->wire.bytes;
   const int64_t expected = (request->wire.is_send ? other : request)->wire.bytes;
-  const absl::Status status =
-      sent == expected ? absl::OkStatus()
-                       : SizeMismatch(rank(), rank(), request->wire.tag, sent, expected);
+  const absl::Status status = sent == expected
+                                  ? absl::OkStatus()
+                                  : SizeMismatch(rank(), rank(), request->wire.tag, sent, expected);
   Finish(other, status);
   Finish(request, status);
 }

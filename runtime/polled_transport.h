@@ -1,7 +1,7 @@
-// A transport over a library that takes calls from one thread at a time and moves bytes only while it
-// is polled, as MPI does. Which thread that is changes: one that waits for a message polls itself,
-// which saves two thread switches per message; otherwise a thread of the transport does, and naps.
-// The library starts and ends on that thread.
+// A transport over a library that takes calls from one thread at a time and moves bytes only while
+// it is polled, as MPI does. Which thread that is changes: one that waits for a message polls
+// itself, which saves two thread switches per message; otherwise a thread of the transport does,
+// and naps. The library starts and ends on that thread.
 #pragma once
 
 #include <atomic>
@@ -24,7 +24,8 @@ class PolledTransport : public Transport {
   // The destructors of implementations call it too: Serve uses them until it returns.
   absl::Status Close() override;
 
-  // Serves until Close, leaves the network and ends the library; the body of the transport's thread.
+  // Serves until Close, leaves the network and ends the library; the body of the transport's
+  // thread.
   void Serve();
   // That thread, which Close joins.
   void set_thread(std::thread thread) { thread_ = std::move(thread); }
@@ -42,7 +43,8 @@ class PolledTransport : public Transport {
   virtual int64_t in_flight() const = 0;
   // Sends failure() to all other ranks, where Poll hands it to HearFailure.
   virtual void TellFailure() = 0;
-  // Ends all that is in flight with failure(): at once, or by a later Poll where a buffer is in use.
+  // Ends all that is in flight with failure(): at once, or by a later Poll where a buffer is in
+  // use.
   virtual void FailAll() = 0;
   // Begins to meet all ranks a last time; and whether all have come.
   virtual void StartMeeting() = 0;

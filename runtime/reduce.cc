@@ -1,5 +1,6 @@
 #include "runtime/reduce.h"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -60,19 +61,65 @@ struct LogAddExp {
   }
 };
 
+// Conversions without branches, so that loops over them vectorise. They give what dtype.h's do.
+template <typename A, typename T>
+A Widen(T value) {
+  return static_cast<A>(value);
+}
+template <>
+float Widen<float, BFloat16>(BFloat16 value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
+}
+template <>
+float Widen<float, Float16>(Float16 value) {
+  const uint32_t magnitude = (value.bits & 0x7fffu) << 13;
+  const uint32_t rebiased = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
+  const uint32_t infinite = magnitude >= 0x0f800000u ? 0x7f800000u : 0u;
+  return std::bit_cast<float>(rebiased | infinite | (value.bits & 0x8000u) << 16);
+}
+
+template <typename T, typename A>
+T Narrow(A value) {
+  return T(value);
+}
+template <>
+BFloat16 Narrow<BFloat16, float>(float value) {
+  const uint32_t u = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const uint32_t nan = (u >> 16) | 0x40u;
+  BFloat16 result;
+  result.bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+  return result;
+}
+template <>
+Float16 Narrow<Float16, float>(float value) {
+  const uint32_t u = std::bit_cast<uint32_t>(value);
+  const uint32_t magnitude = u & 0x7fffffffu;
+  const uint32_t normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  // Adding 0.5 rounds to units of 2^-24, those of subnormals.
+  const uint32_t subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+  uint32_t bits = magnitude < 0x38800000u ? subnormal : normal;
+  bits = magnitude >= 0x477ff000u ? 0x7c00u : bits;
+  bits = magnitude > 0x7f800000u ? 0x7e00u : bits;
+  Float16 result;
+  result.bits = static_cast<uint16_t>(bits | (u >> 16 & 0x8000u));
+  return result;
+}
+
 // Copies `count` values at `source` into the first `count` of the tile.
 template <typename T, typename A>
 void Load(const T* source, int count, A* __restrict tile) {
   if constexpr (std::is_same_v<T, A>) {
     std::memcpy(tile, source, count * sizeof(T));
   } else {
-    for (int i = 0; i < count; ++i) tile[i] = static_cast<A>(source[i]);
+    for (int i = 0; i < count; ++i) tile[i] = Widen<A>(source[i]);
   }
 }
 
 template <typename M, typename T, typename A>
 void AddTile(const T* __restrict source, A* __restrict tile) {
-  for (int i = 0; i < kTile; ++i) tile[i] = M::Combine(tile[i], static_cast<A>(source[i]));
+  for (int i = 0; i < kTile; ++i) tile[i] = M::Combine(tile[i], Widen<A>(source[i]));
 }
 
 template <typename T, typename A>
@@ -80,9 +127,9 @@ void Store(const A* __restrict tile, int count, T* __restrict out) {
   if constexpr (std::is_same_v<T, A>) {
     std::memcpy(out, tile, count * sizeof(T));
   } else if (count == kTile) {
-    for (int i = 0; i < kTile; ++i) out[i] = T(tile[i]);
+    for (int i = 0; i < kTile; ++i) out[i] = Narrow<T>(tile[i]);
   } else {
-    for (int i = 0; i < count; ++i) out[i] = T(tile[i]);
+    for (int i = 0; i < count; ++i) out[i] = Narrow<T>(tile[i]);
   }
 }
 
@@ -104,7 +151,7 @@ void Reduce(absl::Span<const void* const> sources, void* out_data, int64_t count
   Load(static_cast<const T*>(sources[0]) + begin, rest, tile);
   for (size_t s = 1; s < sources.size(); ++s) {
     const T* const source = static_cast<const T*>(sources[s]) + begin;
-    for (int i = 0; i < rest; ++i) tile[i] = M::Combine(tile[i], static_cast<A>(source[i]));
+    for (int i = 0; i < rest; ++i) tile[i] = M::Combine(tile[i], Widen<A>(source[i]));
   }
   Store(tile, rest, out + begin);
 }
@@ -126,8 +173,8 @@ void ReduceAs(Monoid monoid, absl::Span<const void* const> sources, void* out, i
 }  // namespace
 
 absl::Status CheckReducible(DType dtype, Monoid monoid) {
-  const bool legal = monoid == Monoid::kMax ||
-                     (monoid == Monoid::kSum ? dtype != DType::kBool : IsFloat(dtype));
+  const bool legal =
+      monoid == Monoid::kMax || (monoid == Monoid::kSum ? dtype != DType::kBool : IsFloat(dtype));
   if (legal) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("values of ", std::string(Name(dtype)),
                                                  " do not combine by ", std::string(Name(monoid))));

@@ -11,8 +11,9 @@ namespace weft {
 // Not synchronised; owned by a transport and used by whoever serves it.
 class SelfMessages {
  public:
-  // Matches a send with the oldest receive of its tag, or the reverse, and copies if their sizes are
-  // equal. Answers the counterpart (both requests are the caller's to finish), or nullptr: kept.
+  // Matches a send with the oldest receive of its tag, or the reverse, and copies if their sizes
+  // are equal. Answers the counterpart (both requests are the caller's to finish), or nullptr:
+  // kept.
   Request* Match(Request* request);
   // Takes one of those kept, or answers nullptr.
   Request* Take();

@@ -1,5 +1,5 @@
-// What any thread hands to whoever serves a transport next: requests, the failure, the wish to close.
-// A transport whose library takes calls from one thread at a time stands between the two.
+// What any thread hands to whoever serves a transport next: requests, the failure, the wish to
+// close. A transport whose library takes calls from one thread at a time stands between the two.
 #pragma once
 
 #include <atomic>

@@ -102,7 +102,10 @@ bool Transport::Accept(bool is_send, int peer, uint32_t tag, const void* data, i
     request->Complete(std::move(error));
     return false;
   }
-  request->wire = {.data = const_cast<void*>(data), .bytes = bytes, .peer = peer, .tag = tag,
+  request->wire = {.data = const_cast<void*>(data),
+                   .bytes = bytes,
+                   .peer = peer,
+                   .tag = tag,
                    .is_send = is_send};
   return true;
 }
@@ -130,15 +133,14 @@ bool Transport::MarkPoisoned(const absl::Status& status) {
 
 absl::Status Transport::FailureOf(int origin, const absl::Status& status) {
   CHECK(!status.ok()) << "poisoned without a failure";
-  return absl::Status(status.code(),
-                      absl::StrCat("rank ", origin, " failed: ", status.message()));
+  return absl::Status(status.code(), absl::StrCat("rank ", origin, " failed: ", status.message()));
 }
 
 absl::Status Transport::SizeMismatch(int from, int to, uint32_t tag, int64_t sent,
                                      int64_t expected) {
-  return absl::InvalidArgumentError(absl::StrCat("message from rank ", from, " to rank ", to,
-                                                 ", tag ", tag, ": ", sent,
-                                                 " bytes were sent, the receive expects ", expected));
+  return absl::InvalidArgumentError(
+      absl::StrCat("message from rank ", from, " to rank ", to, ", tag ", tag, ": ", sent,
+                   " bytes were sent, the receive expects ", expected));
 }
 
 }  // namespace weft

@@ -18,8 +18,8 @@ namespace weft {
 class Request {
  public:
   // Runs once when the request is done, on whichever thread finished it: a transport's thread, a
-  // peer's, or the caller's own inside Send or Receive. Must not block. The request may be gone or in
-  // use again when it runs.
+  // peer's, or the caller's own inside Send or Receive. Must not block. The request may be gone or
+  // in use again when it runs.
   using Hook = void (*)(void* context);
 
   Request() = default;
@@ -100,26 +100,27 @@ class Transport {
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  // Start a transfer of `bytes` (0 and above 2^31 too) and return; a rank may send to itself. Errors,
-  // those of arguments included, come out of the request.
+  // Start a transfer of `bytes` (0 and above 2^31 too) and return; a rank may send to itself.
+  // Errors, those of arguments included, come out of the request.
   virtual void Send(int to, uint32_t tag, const void* data, int64_t bytes, Request* request) = 0;
   virtual void Receive(int from, uint32_t tag, void* data, int64_t bytes, Request* request) = 0;
 
-  // Blocks until `request`, which is this transport's, is done, and answers how it ended. Prefer it to
-  // request.Wait(): the waiting thread may serve the network meanwhile.
+  // Blocks until `request`, which is this transport's, is done, and answers how it ended. Prefer it
+  // to request.Wait(): the waiting thread may serve the network meanwhile.
   virtual absl::Status Wait(const Request& request) { return request.Wait(); }
 
-  // Ends the network because this rank failed with `status` (not OK). Returns at once; repeated calls
-  // are ignored. Every rank's status() becomes "rank N failed: ..." with the same code.
+  // Ends the network because this rank failed with `status` (not OK). Returns at once; repeated
+  // calls are ignored. Every rank's status() becomes "rank N failed: ..." with the same code.
   virtual void Poison(const absl::Status& status) = 0;
-  // Leaves the network once every rank does: the last call on a transport, with no request in flight.
-  // Answers status(). Where ranks are processes and one stays away past the deadline, all are aborted.
+  // Leaves the network once every rank does: the last call on a transport, with no request in
+  // flight. Answers status(). Where ranks are processes and one stays away past the deadline, all
+  // are aborted.
   virtual absl::Status Close() = 0;
 
   // OK, or the failure that poisoned the network.
   absl::Status status() const;
-  // Calls `hook` once when the network is poisoned, here or elsewhere (at once if it is already), on
-  // any thread. It must not block.
+  // Calls `hook` once when the network is poisoned, here or elsewhere (at once if it is already),
+  // on any thread. It must not block.
   void OnPoison(std::function<void(const absl::Status&)> hook);
 
   // Payload bytes of completed sends to, and receives from, `peer` so far.

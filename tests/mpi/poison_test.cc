@@ -11,8 +11,7 @@
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   const bool absent = argc > 1 && std::string_view(argv[1]) == "--absent";
-  auto transport = weft::StartMpi(
-      {.abort_after = std::chrono::milliseconds(absent ? 300 : 60000)});
+  auto transport = weft::StartMpi({.abort_after = std::chrono::milliseconds(absent ? 300 : 60000)});
   if (!transport.ok()) {
     std::fprintf(stderr, "%s\n", transport.status().ToString().c_str());
     return 1;

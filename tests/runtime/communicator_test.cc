@@ -165,6 +165,29 @@ TEST(Communicator, ReducesSpecialValues) {
   EXPECT_TRUE(std::isnan(out[4]) && std::isnan(out[5]));
 }
 
+// Every 16-bit pattern, widened and rounded as dtype.h does.
+template <typename T>
+void ExpectConversionsOf(DType dtype) {
+  std::vector<T> x(1 << 16), out(1 << 16);
+  for (int i = 0; i < 1 << 16; ++i) x[i].bits = static_cast<uint16_t>(i);
+  const std::vector<const void*> sources = {x.data(), x.data(), x.data()};
+  ReduceInOrder(dtype, Monoid::kSum, sources, out.data(), x.size());
+  for (int i = 0; i < 1 << 16; ++i) {
+    const float value = static_cast<float>(x[i]);
+    const T expected(value + value + value);
+    if (std::isnan(static_cast<float>(expected))) {
+      EXPECT_TRUE(std::isnan(static_cast<float>(out[i]))) << i;
+    } else {
+      EXPECT_EQ(out[i].bits, expected.bits) << i;
+    }
+  }
+}
+
+TEST(Communicator, ReducesAll16BitPatterns) {
+  ExpectConversionsOf<BFloat16>(DType::kBF16);
+  ExpectConversionsOf<Float16>(DType::kF16);
+}
+
 TEST(Communicator, RefusesBadGroupsAndArguments) {
   MemoryNetwork network(3);
   Transport& t = network.endpoint(0);
@@ -188,8 +211,7 @@ TEST(Communicator, DisagreementFailsEveryRank) {
     const auto c = MustCreate(t, Everyone(3), 1);
     std::vector<float> x(200000);
     const int64_t count = t.rank() == 1 ? 100000 : 200000;
-    const absl::Status status =
-        c->AllReduce(x.data(), x.data(), count, DType::kF32, Monoid::kSum);
+    const absl::Status status = c->AllReduce(x.data(), x.data(), count, DType::kF32, Monoid::kSum);
     EXPECT_FALSE(status.ok());
     EXPECT_NE(status.message().find("all_reduce"), std::string::npos) << status;
     EXPECT_NE(status.message().find("bytes were sent"), std::string::npos) << status;

@@ -128,8 +128,8 @@ inline void CheckAllReduce(Communicator& c, int64_t count, DType dtype, Monoid m
 
 inline void CheckReduceScatter(Communicator& c, const std::vector<int64_t>& counts, DType dtype,
                                Monoid monoid) {
-  SCOPED_TRACE(absl::StrCat("reduce_scatter ", std::string(Name(dtype)), " ",
-                            std::string(Name(monoid))));
+  SCOPED_TRACE(
+      absl::StrCat("reduce_scatter ", std::string(Name(dtype)), " ", std::string(Name(monoid))));
   const int64_t total = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   const int64_t begin = std::accumulate(counts.begin(), counts.begin() + c.rank(), int64_t{0});
   const int64_t own = counts[c.rank()];
@@ -157,8 +157,7 @@ inline void CheckAllGather(Communicator& c, const std::vector<int64_t>& counts, 
   EXPECT_TRUE(out == expected);
   std::vector<std::byte> in_place(expected.size());
   std::copy(own.begin(), own.end(), in_place.begin() + begin);
-  ASSERT_EQ(c.AllGather(in_place.data() + begin, in_place.data(), counts, dtype),
-            absl::OkStatus());
+  ASSERT_EQ(c.AllGather(in_place.data() + begin, in_place.data(), counts, dtype), absl::OkStatus());
   EXPECT_TRUE(in_place == expected) << "in place differs";
 }
 
@@ -181,9 +180,9 @@ inline void CheckAllToAll(Communicator& c, int64_t scale, DType dtype) {
         ValuesOf(dtype, peer, c.rank() * stride, receive_counts[peer]);
     std::copy(part.begin(), part.end(), expected.begin() + offsets[peer] * SizeOf(dtype));
   }
-  ASSERT_EQ(c.AllToAll(in.data(), {send_counts, offsets}, out.data(), {receive_counts, offsets},
-                       dtype),
-            absl::OkStatus());
+  ASSERT_EQ(
+      c.AllToAll(in.data(), {send_counts, offsets}, out.data(), {receive_counts, offsets}, dtype),
+      absl::OkStatus());
   EXPECT_TRUE(out == expected);
 }
 
@@ -197,7 +196,8 @@ inline void CheckBroadcast(Communicator& c, int64_t count, DType dtype, int root
 // Counts per rank, uneven: some 0, one large.
 inline std::vector<int64_t> UnevenCounts(int size, int64_t scale) {
   std::vector<int64_t> counts;
-  for (int r = 0; r < size; ++r) counts.push_back((r * 5 + 3) % 7 * scale % (3 * scale + 1) + r % 2);
+  for (int r = 0; r < size; ++r)
+    counts.push_back((r * 5 + 3) % 7 * scale % (3 * scale + 1) + r % 2);
   return counts;
 }
 

@@ -1,5 +1,5 @@
-// Conformance of transports. Every rank of a network runs each case at the same time, as a thread or
-// as a process; the cases hold for any number of ranks.
+// Conformance of transports. Every rank of a network runs each case at the same time, as a thread
+// or as a process; the cases hold for any number of ranks.
 #pragma once
 
 #include <atomic>
@@ -192,7 +192,8 @@ inline void RefusesOtherSizes(Transport& t) {
 inline void Broadcasts(Transport& t) {
   for (int root = 0; root < t.size(); ++root) {
     for (const size_t length : {0, 1, 1000, 300000}) {
-      std::string bytes = t.rank() == root ? std::string(length, static_cast<char>('a' + root)) : "?";
+      std::string bytes =
+          t.rank() == root ? std::string(length, static_cast<char>('a' + root)) : "?";
       ASSERT_TRUE(BroadcastBytes(t, root, &bytes).ok());
       EXPECT_EQ(bytes, std::string(length, static_cast<char>('a' + root)));
     }
