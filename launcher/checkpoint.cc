@@ -85,7 +85,8 @@ absl::Status SaveCheckpoint(const Job& job, int64_t step, VariableStore& variabl
         WriteText(absl::StrCat(folder, "/", kComplete), absl::StrCat(transport.size(), "\n")));
     std::vector<std::string> folders = Complete(job.checkpoint().dir());
     const size_t keep = static_cast<size_t>(job.checkpoint().keep());
-    for (size_t i = 0; keep > 0 && i + keep < folders.size(); ++i) fs::remove_all(folders[i], error);
+    for (size_t i = 0; keep > 0 && i + keep < folders.size(); ++i)
+      fs::remove_all(folders[i], error);
   }
   return absl::OkStatus();
 }
@@ -102,9 +103,9 @@ absl::StatusOr<int64_t> RestoreCheckpoint(const std::string& folder, const Job& 
                                           VariableStore& variables, Transport& transport) {
   WEFT_ASSIGN_OR_RETURN(const Job saved, CheckpointJob(folder));
   if (saved.mesh() != job.mesh()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        folder, " was made on mesh \"", saved.mesh(), "\", this job has \"", job.mesh(),
-        "\"; resume on the same mesh"));
+    return absl::InvalidArgumentError(absl::StrCat(folder, " was made on mesh \"", saved.mesh(),
+                                                   "\", this job has \"", job.mesh(),
+                                                   "\"; resume on the same mesh"));
   }
   WEFT_ASSIGN_OR_RETURN(const SafetensorsFile file,
                         SafetensorsFile::Open(RankFile(folder, transport.rank())));
@@ -117,10 +118,10 @@ absl::StatusOr<int64_t> RestoreCheckpoint(const std::string& folder, const Job& 
     const SafetensorsEntry* found = file.Find(name);
     const TensorSpec local{entry.box.shape(), entry.spec.dtype};
     if (found == nullptr || !(found->spec == local)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          folder, ": variable '", name, "' is ",
-          found == nullptr ? "missing" : found->spec.ToString(), ", the job has ",
-          local.ToString()));
+      return absl::InvalidArgumentError(
+          absl::StrCat(folder, ": variable '", name, "' is ",
+                       found == nullptr ? "missing" : found->spec.ToString(), ", the job has ",
+                       local.ToString()));
     }
     std::memcpy(entry.memory.data(), file.data(*found), local.bytes());
   }

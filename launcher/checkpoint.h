@@ -1,5 +1,5 @@
-// Checkpoints: DIR/step-00000050/ with one safetensors file of variables per rank, the resolved job,
-// and a file COMPLETE that is written last; a folder without it is not a checkpoint.
+// Checkpoints: DIR/step-00000050/ with one safetensors file of variables per rank, the resolved
+// job, and a file COMPLETE that is written last; a folder without it is not a checkpoint.
 #pragma once
 
 #include <cstdint>

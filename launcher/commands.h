@@ -10,8 +10,8 @@
 namespace weft {
 
 inline constexpr int kExitDone = 0;
-inline constexpr int kExitBadJob = 2;       // config, graph or data
-inline constexpr int kExitRankFailed = 3;   // a rank failed or was lost
+inline constexpr int kExitBadJob = 2;      // config, graph or data
+inline constexpr int kExitRankFailed = 3;  // a rank failed or was lost
 inline constexpr int kExitStalled = 4;
 inline constexpr int kExitInterrupted = 130;
 

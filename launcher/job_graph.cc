@@ -74,8 +74,8 @@ DecoderConfig DecoderOf(const Job& job) {
   config.head_dim = d.head_dim();
   config.ffn = d.ffn();
   config.vocab = d.vocab();
-  config.norm = d.norm() == Job::Decoder::LAYER ? DecoderConfig::Norm::kLayer
-                                                : DecoderConfig::Norm::kRms;
+  config.norm =
+      d.norm() == Job::Decoder::LAYER ? DecoderConfig::Norm::kLayer : DecoderConfig::Norm::kRms;
   config.activation = d.activation() == Job::Decoder::GELU ? DecoderConfig::Activation::kGelu
                                                            : DecoderConfig::Activation::kSiluGate;
   config.rope_theta = d.rope_theta();
@@ -92,8 +92,8 @@ absl::StatusOr<Mesh> MeshOf(const Job& job) {
 absl::StatusOr<Graph> TrainGraph(const Job& job, const OpRegistry& ops) {
   WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
   GraphBuilder g(ops, mesh, static_cast<int64_t>(job.train().seed()));
-  const Value loss = BuildDecoderLoss(g, DecoderOf(job), MicrobatchRows(job),
-                                      job.data().sequence(), ComputeType(job));
+  const Value loss = BuildDecoderLoss(g, DecoderOf(job), MicrobatchRows(job), job.data().sequence(),
+                                      ComputeType(job));
   WEFT_RETURN_IF_ERROR(AddOptimizer(g, loss, OptimizerOf(job)));
   return g.Build();
 }

@@ -15,11 +15,11 @@ DecoderConfig DecoderOf(const Job& job);
 // The mesh of a job. Errors name the field.
 absl::StatusOr<Mesh> MeshOf(const Job& job);
 
-// One training step: inputs tokens, targets (a microbatch), loss_scale, learning_rate, step (a step);
-// outputs loss, grad_norm.
+// One training step: inputs tokens, targets (a microbatch), loss_scale, learning_rate, step (a
+// step); outputs loss, grad_norm.
 absl::StatusOr<Graph> TrainGraph(const Job& job, const OpRegistry& ops);
-// The loss of one batch without an update: inputs tokens, targets, loss_scale; output loss. The same
-// parameters by name.
+// The loss of one batch without an update: inputs tokens, targets, loss_scale; output loss. The
+// same parameters by name.
 absl::StatusOr<Graph> EvaluateGraph(const Job& job, const OpRegistry& ops);
 // Logits of `batch` rows of `sequence` tokens: input tokens, output logits.
 absl::StatusOr<Graph> GenerateGraph(const Job& job, const OpRegistry& ops, int64_t batch,

@@ -34,7 +34,8 @@ int main(int argc, char** argv) {
 
   weft::TrainCommand train;
   train.options.interrupted = &interrupted;
-  CLI::App* train_app = app.add_subcommand("train", "train a job; alone, with --ranks or under mpirun");
+  CLI::App* train_app =
+      app.add_subcommand("train", "train a job; alone, with --ranks or under mpirun");
   AddJobArguments(train_app, &train.job);
   train_app->add_option("--metrics", train.metrics, "append one JSON object a step to this file");
   train_app->add_flag("--resume", train.options.resume, "go on from the newest checkpoint");
@@ -42,7 +43,8 @@ int main(int argc, char** argv) {
                         "stop after so long, once --until-eval-below holds");
   train_app->add_option("--until-eval-below", train.options.until_loss,
                         "held-out loss (nats per token) to reach");
-  train_app->add_option("--max-minutes", train.options.max_minutes, "stop after so long at the latest");
+  train_app->add_option("--max-minutes", train.options.max_minutes,
+                        "stop after so long at the latest");
   train_app->add_flag("-v,--verbose", train.verbose, "print the resolved job");
 
   weft::PlanCommand plan;
@@ -54,7 +56,8 @@ int main(int argc, char** argv) {
   CLI::App* generate_app = app.add_subcommand("generate", "continue a text with a trained model");
   generate_app->add_option("--checkpoint", generate.checkpoint, "checkpoint folder")->required();
   generate_app->add_option("--prompt", generate.prompt, "text to continue");
-  generate_app->add_option("--tokens", generate.tokens, "tokens to add")->check(CLI::Range(1, 1 << 20));
+  generate_app->add_option("--tokens", generate.tokens, "tokens to add")
+      ->check(CLI::Range(1, 1 << 20));
   generate_app->add_option("--temperature", generate.temperature, "0: the likeliest token");
   generate_app->add_option("--seed", generate.seed, "of the sampling");
 

@@ -72,14 +72,13 @@ std::string RankText(const Plan& plan) {
 std::string Schedule(const Plan& plan) {
   std::string text = "channels (slots, writes per slot, reads per slot, initial)\n";
   for (const ChannelDef& channel : plan.channels()) {
-    absl::StrAppendFormat(
-        &text, "  %-44s %d, %d, [%s], %d\n", channel.name(), channel.slots(),
-        channel.writes_per_slot(),
-        absl::StrJoin(channel.consumers(), ",",
-                      [](std::string* out, const ConsumerDef& c) {
-                        absl::StrAppend(out, c.reads_per_slot());
-                      }),
-        channel.initial());
+    absl::StrAppendFormat(&text, "  %-44s %d, %d, [%s], %d\n", channel.name(), channel.slots(),
+                          channel.writes_per_slot(),
+                          absl::StrJoin(channel.consumers(), ",",
+                                        [](std::string* out, const ConsumerDef& c) {
+                                          absl::StrAppend(out, c.reads_per_slot());
+                                        }),
+                          channel.initial());
   }
   for (const StreamDef& stream : plan.streams()) {
     absl::StrAppend(&text, "stream ", stream.name(), "\n");
@@ -98,11 +97,10 @@ absl::StatusOr<std::string> PlanText(const Job& job, const OpRegistry& ops) {
   options.microbatches = static_cast<int>(job.train().microbatches());
   WEFT_ASSIGN_OR_RETURN(const Program program, Compile(std::move(graph), ops, options));
   const Mesh& mesh = program.graph.meshes[0];
-  std::string text =
-      absl::StrCat("job ", job.name(), ", mesh {", mesh.ToString(), "}, ", mesh.size(),
-                   mesh.size() == 1 ? " rank, " : " ranks, ", NumParameters(DecoderOf(job)),
-                   " parameters, ", program.graph.nodes.size(), " ops, ",
-                   program.lowered.actors.size(), " actors\n");
+  std::string text = absl::StrCat(
+      "job ", job.name(), ", mesh {", mesh.ToString(), "}, ", mesh.size(),
+      mesh.size() == 1 ? " rank, " : " ranks, ", NumParameters(DecoderOf(job)), " parameters, ",
+      program.graph.nodes.size(), " ops, ", program.lowered.actors.size(), " actors\n");
   absl::StrAppend(&text, Layouts(program), Conversions(program));
   for (int rank : mesh.ranks()) {
     WEFT_ASSIGN_OR_RETURN(const Plan plan, InstantiatePlan(program, rank));

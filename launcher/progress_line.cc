@@ -41,7 +41,9 @@ std::string ProgressText(const StepMetrics& m, int64_t steps) {
   return text;
 }
 
-ProgressLine ProgressLine::ForStderr(int64_t steps) { return ProgressLine(stderr, isatty(2) == 1, steps); }
+ProgressLine ProgressLine::ForStderr(int64_t steps) {
+  return ProgressLine(stderr, isatty(2) == 1, steps);
+}
 
 void ProgressLine::Update(const StepMetrics& metrics, double seconds) {
   const bool due = seconds - shown_at_ >= (terminal_ ? kTerminalSeconds : kPlainSeconds);

@@ -14,15 +14,15 @@ using RankMain = std::function<absl::Status(Transport&)>;
 
 class Ranks {
  public:
-  // `threads` > 0: that many ranks in this process (refused under mpirun); 0: as the launcher of this
-  // process says, or one.
+  // `threads` > 0: that many ranks in this process (refused under mpirun); 0: as the launcher of
+  // this process says, or one.
   static absl::StatusOr<Ranks> Start(int threads);
 
   int size() const { return size_; }
   // Whether this process holds rank 0, the one that speaks to the user.
   bool speaks() const;
-  // Runs `main` on every rank of this process and closes the transport. A rank that fails poisons the
-  // others; the first failure is returned.
+  // Runs `main` on every rank of this process and closes the transport. A rank that fails poisons
+  // the others; the first failure is returned.
   absl::Status Run(const RankMain& main);
 
  private:

@@ -48,8 +48,7 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
   WEFT_RETURN_IF_ERROR(BindVariables(runnable->program_));
   ExecutorOptions executor_options{.kernels = kernels_,
                                    .transport = &transport_,
-                                   .variables =
-                                       [this](std::string_view name) -> void* {
+                                   .variables = [this](std::string_view name) -> void* {
                                      VariableStore::Entry* entry = variables_.Find(name);
                                      return entry == nullptr ? nullptr : entry->memory.data();
                                    },

@@ -28,8 +28,9 @@ class Session {
    public:
     const Program& program() const { return program_; }
     const Plan& plan() const { return plan_; }
-    // Runs steps [first, first + count); metrics arrive through the fetch function. Returns when all
-    // are done. The first failure of any rank comes back here, naming rank, actor, op and cause.
+    // Runs steps [first, first + count); metrics arrive through the fetch function. Returns when
+    // all are done. The first failure of any rank comes back here, naming rank, actor, op and
+    // cause.
     absl::Status Run(int64_t first, int64_t count) { return executor_->RunSteps(first, count); }
 
    private:

@@ -174,11 +174,11 @@ absl::Status Trainer::Run() {
   const std::string& dir = job_.checkpoint().dir();
   if (options_.resume) {
     WEFT_ASSIGN_OR_RETURN(const std::string folder, NewestCheckpoint(dir));
-    WEFT_ASSIGN_OR_RETURN(step,
-                          RestoreCheckpoint(folder, job_, session_.variables(), transport_));
+    WEFT_ASSIGN_OR_RETURN(step, RestoreCheckpoint(folder, job_, session_.variables(), transport_));
   }
   start_ = Clock::now();
-  if (speaks() && options_.progress) progress_.emplace(stderr, isatty(2) != 0, job_.train().steps());
+  if (speaks() && options_.progress)
+    progress_.emplace(stderr, isatty(2) != 0, job_.train().steps());
   Decision decision = Decision::kContinue;
   while (step < job_.train().steps() && decision == Decision::kContinue) {
     WEFT_ASSIGN_OR_RETURN(decision, Step(step));
@@ -191,9 +191,9 @@ absl::Status Trainer::Run() {
     }
   }
   if (decision == Decision::kInterrupt) {
-    return absl::CancelledError(absl::StrCat(
-        "interrupted after step ", step,
-        dir.empty() ? "" : absl::StrCat("; continue with --resume from ", dir)));
+    return absl::CancelledError(
+        absl::StrCat("interrupted after step ", step,
+                     dir.empty() ? "" : absl::StrCat("; continue with --resume from ", dir)));
   }
   return absl::OkStatus();
 }

@@ -24,8 +24,8 @@ struct TrainOptions {
 };
 
 // One rank's part of a resolved, valid job. Blocks until the job is done, failed or interrupted.
-// Every rank calls it. Errors: bad data or files (as for Dataset and checkpoints), the first failure
-// of any rank, Cancelled after an interrupt.
+// Every rank calls it. Errors: bad data or files (as for Dataset and checkpoints), the first
+// failure of any rank, Cancelled after an interrupt.
 absl::Status TrainRank(const Job& job, const OpRegistry& ops, const KernelTable& kernels,
                        Transport& transport, const TrainOptions& options);
 

@@ -29,9 +29,7 @@ absl::StatusOr<Program> Compile(Graph graph, const OpRegistry& ops, const Compil
   const PassContext context{ops, program.cost, options.microbatches, &program.conversions};
   for (const PassRow& pass : kPipeline) {
     WEFT_RETURN_IF_ERROR(Annotate(pass.run(graph, context), pass.name));
-
     WEFT_RETURN_IF_ERROR(Annotate(Verify(graph), absl::StrCat("after pass ", pass.name)));
-
   }
   WEFT_ASSIGN_OR_RETURN(program.lowered, Lower(graph, options.microbatches));
   WEFT_ASSIGN_OR_RETURN(program.order, GlobalOrder(program.lowered));

@@ -18,8 +18,8 @@ struct CompileOptions {
   CostModel cost;
 };
 
-// The rank-symbolic result: the graph with layouts and conversions, its actors, their order. Cheap to
-// broadcast; every rank instantiates its own plan from it.
+// The rank-symbolic result: the graph with layouts and conversions, its actors, their order. Cheap
+// to broadcast; every rank instantiates its own plan from it.
 struct Program {
   Graph graph;
   LoweredProgram lowered;

@@ -8,8 +8,8 @@ namespace {
 
 // A channel's marking while the step is played.
 struct Marking {
-  int full = 0;     // slots full and not yet given back
-  int writing = 0;  // writes into the slot being filled
+  int full = 0;              // slots full and not yet given back
+  int writing = 0;           // writes into the slot being filled
   std::vector<int> taken;    // per consumer: slots it has finished reading
   std::vector<int> reading;  // per consumer: reads of the slot it is in
   int filled = 0;            // slots filled since the start, initial ones included

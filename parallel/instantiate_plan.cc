@@ -47,9 +47,7 @@ class PlanMaker {
     const ValueInfo& info = graph_.info(v);
     return BoxOf(info.spec.shape, info.layout, graph_.mesh(v), index_);
   }
-  TensorSpec LocalSpec(Value v) const {
-    return {BoxOfValue(v).shape(), graph_.spec(v).dtype};
-  }
+  TensorSpec LocalSpec(Value v) const { return {BoxOfValue(v).shape(), graph_.spec(v).dtype}; }
 
   void AddBuffers() {
     for (const LoweredBuffer& buffer : lowered_.buffers) {
@@ -75,8 +73,7 @@ class PlanMaker {
 
   // Slots of arena buffers, then one scratch area shared by all kernels of the compute stream.
   void PlaceBuffers() {
-    const std::vector<std::vector<Lifetime>> lifetimes =
-        BufferLifetimes(lowered_, program_.order);
+    const std::vector<std::vector<Lifetime>> lifetimes = BufferLifetimes(lowered_, program_.order);
     std::vector<MemoryRequest> requests;
     std::vector<int> first(lowered_.buffers.size(), -1);
     for (size_t b = 0; b < lowered_.buffers.size(); ++b) {

@@ -9,8 +9,8 @@
 namespace weft {
 
 // Per buffer, when its memory is live over one step; empty for "always". Reuse is offered only
-// between buffers that the compute stream alone touches, where the stream's own order makes it safe;
-// what crosses streams is always live.
+// between buffers that the compute stream alone touches, where the stream's own order makes it
+// safe; what crosses streams is always live.
 std::vector<std::vector<Lifetime>> BufferLifetimes(const LoweredProgram& program,
                                                    const std::vector<int>& order);
 

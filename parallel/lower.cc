@@ -108,8 +108,8 @@ class Lowering {
       if (!variable.update) continue;
       const ValueInfo& info = graph_.info(variable.update);
       if (info.node < 0) {
-        return absl::UnimplementedError(absl::StrCat("variable '", variable.name,
-                                                     "' is updated by a value no op makes"));
+        return absl::UnimplementedError(
+            absl::StrCat("variable '", variable.name, "' is updated by a value no op makes"));
       }
       const Node& producer = graph_.nodes[info.node];
       bool reads = false, in_place = false;
@@ -127,8 +127,8 @@ class Lowering {
       if (direct) {
         buffer_[variable.update.id] = buffer_[variable.value.id];
       } else if (producer.is_reshard()) {
-        return absl::UnimplementedError(absl::StrCat(
-            "the update of variable '", variable.name, "' is a conversion with other readers"));
+        return absl::UnimplementedError(absl::StrCat("the update of variable '", variable.name,
+                                                     "' is a conversion with other readers"));
       } else {
         copies_[info.node].push_back(static_cast<int>(i));
       }
@@ -244,7 +244,8 @@ class Lowering {
         slowest = std::min(slowest, program_.actors[reader].firings);
       }
       if (channel.consumers.empty()) continue;
-      // One slot lasts a microbatch if every reader and the writer fire per microbatch, else a step.
+      // One slot lasts a microbatch if every reader and the writer fire per microbatch, else a
+      // step.
       const bool per_step = std::min(slowest, producer.firings) == 1;
       channel.writes_per_slot = per_step ? producer.firings : 1;
       for (LoweredConsumer& consumer : channel.consumers) {
@@ -261,9 +262,9 @@ class Lowering {
 
   const Graph& graph_;
   LoweredProgram program_;
-  std::vector<int> uses_;               // by value
-  std::vector<int> buffer_;             // by value
-  std::map<int, Value> folded_;         // value -> the per-step sum written in its place
+  std::vector<int> uses_;                   // by value
+  std::vector<int> buffer_;                 // by value
+  std::map<int, Value> folded_;             // value -> the per-step sum written in its place
   std::map<int, std::vector<int>> copies_;  // node -> variables to copy its result to
 };
 

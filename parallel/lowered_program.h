@@ -38,7 +38,7 @@ struct LoweredChannel {
 struct LoweredCall {
   std::string kernel;
   std::string name;
-  int node = -1;  // -1: a copy made by lowering
+  int node = -1;             // -1: a copy made by lowering
   std::vector<int> inputs;   // buffers, -1 absent
   std::vector<int> outputs;  // buffers, -1 not wanted
   std::vector<int> accumulate;
@@ -49,7 +49,7 @@ struct LoweredActor {
   Kind kind = Kind::kCompute;
   std::string name;
   StreamId stream = StreamId::kCompute;
-  int firings = 1;  // per step
+  int firings = 1;                 // per step
   std::vector<LoweredCall> calls;  // compute
   int node = -1;                   // reshard
   int input_buffer = -1;           // reshard, fetch
@@ -68,13 +68,13 @@ struct LoweredProgram {
 
 // Lowers a graph whose layouts are decided and whose conversions are nodes: nodes of one stream and
 // one rate fuse into segments (convex by construction: a segment is cut wherever a value crosses
-// streams or rates), values that cross become channels, variables close their loop with one full slot.
-// Errors: a graph on several meshes (Unimplemented), a kernel without layouts (Internal).
+// streams or rates), values that cross become channels, variables close their loop with one full
+// slot. Errors: a graph on several meshes (Unimplemented), a kernel without layouts (Internal).
 absl::StatusOr<LoweredProgram> Lower(const Graph& graph, int microbatches);
 
-// The firing order of one step: one global order in which each firing follows what it needs; streams
-// run its projections, which therefore cannot deadlock, whatever the timing. Entries are actors.
-// Error (a weft bug): the channels allow no complete step.
+// The firing order of one step: one global order in which each firing follows what it needs;
+// streams run its projections, which therefore cannot deadlock, whatever the timing. Entries are
+// actors. Error (a weft bug): the channels allow no complete step.
 absl::StatusOr<std::vector<int>> GlobalOrder(const LoweredProgram& program);
 
 }  // namespace weft

@@ -66,11 +66,10 @@ Placement PlaceMemory(absl::Span<const MemoryRequest> requests) {
     }
     placement.offsets[r] = at;
     placement.bytes = std::max(placement.bytes, at + bytes);
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), at,
-                                   [&](int64_t offset, int p) {
-                                     return offset < placement.offsets[p];
-                                   }),
-                  r);
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), at,
+                         [&](int64_t offset, int p) { return offset < placement.offsets[p]; }),
+        r);
   }
   return placement;
 }

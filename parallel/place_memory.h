@@ -14,7 +14,8 @@ struct Lifetime {
   int64_t last = 0;
 };
 
-// One contiguous request. Live during each of `lifetimes` (increasing, disjoint); empty: always live.
+// One contiguous request. Live during each of `lifetimes` (increasing, disjoint); empty: always
+// live.
 struct MemoryRequest {
   int64_t bytes = 0;
   std::vector<Lifetime> lifetimes;

@@ -15,7 +15,8 @@ bool IsMicrobatch(const Graph& graph, const Node& node) {
   return false;
 }
 
-// Edges node -> node: data, and from readers of a variable's old content to the node that replaces it.
+// Edges node -> node: data, and from readers of a variable's old content to the node that replaces
+// it.
 std::vector<std::vector<int>> Predecessors(const Graph& graph) {
   std::vector<std::vector<int>> predecessors(graph.nodes.size());
   std::vector<std::vector<int>> readers(graph.values.size());
@@ -77,16 +78,16 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph) {
   std::vector<int> level(graph.nodes.size(), 0);
   std::vector<StreamId> stream(graph.nodes.size());
   std::vector<bool> microbatch(graph.nodes.size());
-  // (level, stream, rate): every edge that changes stream or rate climbs a level, so nodes that share
-  // all three are convex. Conversions stand alone.
+  // (level, stream, rate): every edge that changes stream or rate climbs a level, so nodes that
+  // share all three are convex. Conversions stand alone.
   std::map<std::tuple<int, int, bool, int>, Segment> segments;
   for (int n : order) {
     const Node& node = graph.nodes[n];
     stream[n] = node.is_reshard() ? StreamId::kCommunication : StreamId::kCompute;
     microbatch[n] = IsMicrobatch(graph, node);
     for (int p : predecessors[n]) {
-      const bool cuts = stream[p] != stream[n] || microbatch[p] != microbatch[n] ||
-                        node.is_reshard();
+      const bool cuts =
+          stream[p] != stream[n] || microbatch[p] != microbatch[n] || node.is_reshard();
       level[n] = std::max(level[n], level[p] + (cuts ? 1 : 0));
     }
     Segment& segment = segments[{level[n], static_cast<int>(stream[n]), !microbatch[n],

@@ -15,9 +15,9 @@ struct Segment {
   std::vector<int> nodes;   // in execution order
 };
 
-// Partitions the nodes into segments, listed in data-flow order. A conversion is a segment by itself.
-// Writers of a variable come after all readers of its old content; a graph that reads it again after
-// the writer is refused (InvalidArgument names the variable).
+// Partitions the nodes into segments, listed in data-flow order. A conversion is a segment by
+// itself. Writers of a variable come after all readers of its old content; a graph that reads it
+// again after the writer is refused (InvalidArgument names the variable).
 absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph);
 
 }  // namespace weft

@@ -2,7 +2,7 @@
 # The tiny job under mpirun (2 and 4 ranks) gives the curve of one rank within 1e-4.
 set -euo pipefail
 job="$WEFT_SOURCE_DIR/examples/jobs/tiny.pbtxt"
-folder=$(mktemp -d "${TMPDIR:-/tmp}/weft_curve.XXXXXX")
+folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 common=(--set train.steps=4 --set data.sequence=32 --set checkpoint.dir=)
 

@@ -1,5 +1,5 @@
-// The promise that a job's loss does not depend on the mesh: examples/jobs/tiny.pbtxt on every mesh of
-// the table gives the curve of one rank, and the transport sends what the plan predicts.
+// The promise that a job's loss does not depend on the mesh: examples/jobs/tiny.pbtxt on every mesh
+// of the table gives the curve of one rank, and the transport sends what the plan predicts.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -30,11 +30,11 @@ struct Curve {
 // Trains the tiny job, shortened, and reads its metrics.
 Curve Train(const std::string& mesh, int ranks, std::vector<std::string> sets) {
   const std::string metrics =
-      (std::filesystem::temp_directory_path() /
-       absl::StrCat("weft_curve_", ::getpid(), ".jsonl")).string();
+      (std::filesystem::temp_directory_path() / absl::StrCat("weft_curve_", ::getpid(), ".jsonl"))
+          .string();
   std::filesystem::remove(metrics);
-  const std::vector<std::string> defaults = {
-      "train.steps=4", "checkpoint.dir=", "data.sequence=32", absl::StrCat("log.metrics=", metrics)};
+  const std::vector<std::string> defaults = {"train.steps=4", "checkpoint.dir=", "data.sequence=32",
+                                             absl::StrCat("log.metrics=", metrics)};
   sets.insert(sets.begin(), defaults.begin(), defaults.end());
   const absl::StatusOr<Job> job =
       LoadJob(WEFT_SOURCE_DIR "/examples/jobs/tiny.pbtxt", {.sets = sets, .mesh = mesh});
@@ -48,9 +48,8 @@ Curve Train(const std::string& mesh, int ranks, std::vector<std::string> sets) {
   EXPECT_TRUE(group.ok()) << group.status();
   TrainOptions options;
   options.progress = false;
-  const absl::Status status = group->Run([&](Transport& transport) {
-    return TrainRank(*job, ops, kernels, transport, options);
-  });
+  const absl::Status status = group->Run(
+      [&](Transport& transport) { return TrainRank(*job, ops, kernels, transport, options); });
   EXPECT_TRUE(status.ok()) << mesh << ": " << status;
   Curve curve;
   std::ifstream in(metrics);
@@ -76,8 +75,8 @@ struct MeshCase {
   int ranks;
 };
 
-constexpr MeshCase kMeshes[] = {{"data:2", 2},  {"data:3", 3},  {"data:4", 4},
-                                {"model:2", 2}, {"model:3", 3}, {"model:4", 4},
+constexpr MeshCase kMeshes[] = {{"data:2", 2},        {"data:3", 3},  {"data:4", 4},
+                                {"model:2", 2},       {"model:3", 3}, {"model:4", 4},
                                 {"data:2,model:2", 4}};
 
 void ExpectSameOnAllMeshes(const std::vector<std::string>& sets) {
