@@ -1,5 +1,7 @@
 #include "actors/plan_check.h"
 
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "runtime/status.h"
@@ -18,34 +20,35 @@ bool Consumes(const ChannelDef& channel, int actor) {
 
 // Channels say who writes and reads them, actors which they write and read: both must agree.
 absl::Status CheckPorts(const Plan& plan) {
+  std::vector<int> seen(plan.channels_size(), -1);  // the last actor port that named the channel
   size_t ports = 0;
   for (int a = 0; a < plan.actors_size(); ++a) {
     const ActorDef& actor = plan.actors(a);
     for (bool output : {false, true}) {
       const auto& ids = output ? actor.outputs() : actor.inputs();
       ports += ids.size();
-      for (int i = 0; i < ids.size(); ++i) {
-        const bool known = ids[i] >= 0 && ids[i] < plan.channels_size();
-        if (!known || (output ? plan.channels(ids[i]).producer() != a
-                              : !Consumes(plan.channels(ids[i]), a))) {
+      for (const int id : ids) {
+        const bool known = id >= 0 && id < plan.channels_size();
+        if (!known ||
+            (output ? plan.channels(id).producer() != a : !Consumes(plan.channels(id), a))) {
           return absl::InvalidArgumentError(absl::StrCat(
-              "actor `", actor.name(), "` names channel ", ids[i], " as ",
-              output ? "output" : "input", known ? ", the channel does not name it" : ""));
+              "actor `", actor.name(), "` names channel ", id, " as ", output ? "output" : "input",
+              known ? ", the channel does not name it" : ""));
         }
-        for (int j = 0; j < i; ++j) {
-          if (ids[j] == ids[i]) {
-            return absl::InvalidArgumentError(
-                absl::StrCat("actor `", actor.name(), "` names channel ", ids[i], " twice"));
-          }
+        const int port = 2 * a + (output ? 1 : 0);
+        if (seen[id] == port) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("actor `", actor.name(), "` names channel ", id, " twice"));
         }
+        seen[id] = port;
       }
     }
   }
   size_t ends = 0;
   for (const ChannelDef& channel : plan.channels()) ends += 1 + channel.consumers_size();
   if (ports == ends) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("channels have ", ends,
-                                                 " ends, actors name ", ports, " of them"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("channels have ", ends, " ends, actors name ", ports, " of them"));
 }
 
 }  // namespace
@@ -84,8 +87,8 @@ absl::Status CheckPlan(const Plan& plan) {
   }
   for (const StreamDef& stream : plan.streams()) {
     if (stream.dynamic()) {
-      return absl::UnimplementedError(
-          absl::StrCat("stream `", stream.name(), "` is dynamic; this build runs fixed lists only"));
+      return absl::UnimplementedError(absl::StrCat(
+          "stream `", stream.name(), "` is dynamic; this build runs fixed lists only"));
     }
   }
   const MarkedGraph graph = ToMarkedGraph(plan);

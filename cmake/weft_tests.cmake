@@ -23,8 +23,11 @@ function(weft_test_binary name)
     DEPS ${arg_DEPS} GTest::gmock_main GTest::gmock GTest::gtest)
   target_include_directories(${target} PRIVATE ${root})
   target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  # Two builds of one machine must not meet in the files their tests write.
+  set(scratch ${PROJECT_BINARY_DIR}/test_files)
+  file(MAKE_DIRECTORY ${scratch})
   gtest_discover_tests(${target} TEST_FILTER "-*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_quick
-    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS cpu TIMEOUT 300)
+    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS cpu TIMEOUT 300 ENVIRONMENT TEST_TMPDIR=${scratch}/)
   gtest_discover_tests(${target} TEST_FILTER "*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_slow
-    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS slow TIMEOUT 1200)
+    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS slow TIMEOUT 1200 ENVIRONMENT TEST_TMPDIR=${scratch}/)
 endfunction()

@@ -1,14 +1,16 @@
 // Compile: from a graph with annotations to one plan per rank.
 #pragma once
 
-#include <string>
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "graph/graph.h"
 #include "parallel/cost_model.h"
+#include "parallel/lifetimes.h"
 #include "parallel/lowered_program.h"
 #include "parallel/pass.h"
+#include "parallel/step_schedule.h"
 #include "runtime/plan.pb.h"
 
 namespace weft {
@@ -16,6 +18,7 @@ namespace weft {
 struct CompileOptions {
   int microbatches = 1;
   CostModel cost;
+  int64_t memory_bytes = 0;  // what arena and variables of a rank may take together; 0: no bound
 };
 
 // The rank-symbolic result: the graph with layouts and conversions, its actors, their order. Cheap
@@ -23,15 +26,18 @@ struct CompileOptions {
 struct Program {
   Graph graph;
   LoweredProgram lowered;
-  std::vector<int> order;  // GlobalOrder
+  StepSchedule schedule;                       // the order of every stream, and when
+  std::vector<std::vector<BufferLife>> lives;  // by buffer
   std::vector<Conversion> conversions;
   CostModel cost;
+  int64_t memory_bytes = 0;
 };
 
 // Runs the pass pipeline. Errors name the pass and the node.
 absl::StatusOr<Program> Compile(Graph graph, const OpRegistry& ops, const CompileOptions& options);
 
-// The plan of one rank of the program's mesh. Thread-safe on a const program.
+// The plan of one rank of the program's mesh. Thread-safe on a const program. Error: the rank needs
+// more than program.memory_bytes (ResourceExhausted, with the largest holders).
 absl::StatusOr<Plan> InstantiatePlan(const Program& program, int rank);
 
 }  // namespace weft

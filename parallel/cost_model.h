@@ -18,6 +18,9 @@ struct CostModel {
   double Seconds(const Cost& cost) const;
   // Time to send `bytes` in `messages` messages.
   double LinkSeconds(int64_t bytes, int messages) const;
+  // How much of the gradients to send at once: as much as makes the latency of a message
+  // negligible.
+  int64_t BucketBytes() const;
 };
 
 }  // namespace weft

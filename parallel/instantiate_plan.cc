@@ -1,10 +1,13 @@
-#include <map>
-#include <set>
+#include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "parallel/compile.h"
+#include "parallel/estimate_times.h"
 #include "parallel/instantiate_reshard.h"
-#include "parallel/lifetimes.h"
+#include "parallel/memory_budget.h"
+#include "parallel/plan_memory.h"
 #include "parallel/reshard_step.h"
 #include "runtime/attr.pb.h"
 #include "runtime/box_proto.h"
@@ -31,12 +34,13 @@ class PlanMaker {
     plan_.set_rank(rank_);
     plan_.set_world_size(mesh.size());
     AddBuffers();
-    PlaceBuffers();
+    WEFT_RETURN_IF_ERROR(PlaceBuffers());
     AddChannels();
     for (size_t a = 0; a < lowered_.actors.size(); ++a) {
-      WEFT_RETURN_IF_ERROR(Annotate(AddActor(lowered_.actors[a]),
+      WEFT_RETURN_IF_ERROR(Annotate(AddActor(static_cast<int>(a)),
                                     absl::StrCat("actor '", lowered_.actors[a].name, "'")));
     }
+    AddEdges();
     AddStreams();
     AddVariables();
     return std::move(plan_);
@@ -71,35 +75,42 @@ class PlanMaker {
     return node.op->workspace(CostContext{inputs, outputs, node.attrs});
   }
 
-  // Slots of arena buffers, then one scratch area shared by all kernels of the compute stream.
-  void PlaceBuffers() {
-    const std::vector<std::vector<Lifetime>> lifetimes = BufferLifetimes(lowered_, program_.order);
-    std::vector<MemoryRequest> requests;
-    std::vector<int> first(lowered_.buffers.size(), -1);
-    for (size_t b = 0; b < lowered_.buffers.size(); ++b) {
-      const LoweredBuffer& buffer = lowered_.buffers[b];
-      if (!buffer.variable.empty()) continue;
-      first[b] = static_cast<int>(requests.size());
-      for (int s = 0; s < buffer.slots; ++s) {
-        requests.push_back({LocalSpec(buffer.value).bytes(), lifetimes[b]});
-      }
+  absl::Status PlaceBuffers() {
+    MemorySizes sizes;
+    for (const LoweredBuffer& buffer : lowered_.buffers) {
+      sizes.buffers.push_back(LocalSpec(buffer.value).bytes());
     }
-    int64_t workspace = 0;
+    std::vector<std::vector<int64_t>> workspaces;
     for (const LoweredActor& actor : lowered_.actors) {
-      for (const LoweredCall& call : actor.calls) {
-        workspace = std::max(workspace, WorkspaceOf(call));
-      }
+      std::vector<int64_t>& bytes = workspaces.emplace_back();
+      for (const LoweredCall& call : actor.calls) bytes.push_back(WorkspaceOf(call));
     }
-    requests.push_back({workspace, {}});
-    const Placement placement = PlaceMemory(requests);
-    workspace_offset_ = placement.offsets.back();
-    plan_.set_arena_bytes(placement.bytes);
+    sizes.workspace = [&](int actor, int call) { return workspaces[actor][call]; };
+    memory_ = PlanMemory(lowered_, program_.schedule, program_.lives, sizes);
+    plan_.set_arena_bytes(memory_.bytes);
+    plan_.set_arena_lower_bound(memory_.lower_bound);
     for (size_t b = 0; b < lowered_.buffers.size(); ++b) {
-      if (first[b] < 0) continue;
-      for (int s = 0; s < lowered_.buffers[b].slots; ++s) {
-        plan_.mutable_buffers(static_cast<int>(b))->add_offsets(placement.offsets[first[b] + s]);
-      }
+      const std::vector<int64_t>& offsets = memory_.offsets[b];
+      plan_.mutable_buffers(static_cast<int>(b))
+          ->mutable_offsets()
+          ->Assign(offsets.begin(), offsets.end());
     }
+    return CheckBudget();
+  }
+
+  // Arena and variables against what a rank may hold.
+  absl::Status CheckBudget() const {
+    if (program_.memory_bytes == 0) return absl::OkStatus();
+    std::vector<Holder> holders = memory_.peak;
+    int64_t variables = 0;
+    for (const LoweredBuffer& buffer : lowered_.buffers) {
+      if (buffer.variable.empty()) continue;
+      holders.push_back(
+          {absl::StrCat("variable ", buffer.variable), LocalSpec(buffer.value).bytes()});
+      variables += holders.back().bytes;
+    }
+    if (memory_.bytes + variables <= program_.memory_bytes) return absl::OkStatus();
+    return OverBudget(rank_, program_.memory_bytes, memory_.bytes, variables, std::move(holders));
   }
 
   void AddChannels() {
@@ -117,52 +128,82 @@ class PlanMaker {
       def->set_initial(channel.initial);
       def->add_buffers(channel.buffer);
     }
+    for (const ReuseEdge& edge : memory_.edges) {
+      ChannelDef* def = plan_.add_channels();
+      def->set_name(absl::StrCat("memory after ", lowered_.actors[edge.producer].name));
+      def->set_producer(edge.producer);
+      def->set_slots(edge.slots);
+      def->set_writes_per_slot(edge.writes_per_slot);
+      def->set_initial(edge.initial);
+      ConsumerDef* consumer = def->add_consumers();
+      consumer->set_actor(edge.consumer);
+      consumer->set_reads_per_slot(edge.reads_per_slot);
+    }
   }
 
-  // The operand of `buffer` as seen by an actor whose channels are `channels`.
-  OperandDef Operand(int buffer, const std::vector<int>& channels) const {
-    OperandDef operand;
-    operand.set_buffer(buffer);
-    operand.set_channel(-1);
-    for (int c : channels) {
-      if (lowered_.channels[c].buffer == buffer) operand.set_channel(c);
+  // Reuse edges follow the program's channels in the plan.
+  void AddEdges() {
+    int id = static_cast<int>(lowered_.channels.size());
+    for (const ReuseEdge& edge : memory_.edges) {
+      plan_.mutable_actors(edge.producer)->add_outputs(id);
+      plan_.mutable_actors(edge.consumer)->add_inputs(id);
+      ++id;
     }
-    return operand;
+  }
+
+  // The channel by which an actor holds each buffer.
+  std::unordered_map<int, int> ChannelsByBuffer(const std::vector<int>& channels) const {
+    std::unordered_map<int, int> by_buffer;
+    for (int c : channels) by_buffer[lowered_.channels[c].buffer] = c;
+    return by_buffer;
   }
 
   // A buffer read by its own writer (within a segment) is under writing: it has the output channel.
-  OperandDef InputOperand(int buffer, const LoweredActor& actor) const {
-    OperandDef operand = Operand(buffer, actor.inputs);
-    return operand.channel() >= 0 ? operand : Operand(buffer, actor.outputs);
+  struct ActorPorts {
+    std::unordered_map<int, int> inputs, outputs;
+
+    static OperandDef Operand(int buffer, int channel) {
+      OperandDef operand;
+      operand.set_buffer(buffer);
+      operand.set_channel(channel);
+      return operand;
+    }
+    OperandDef Output(int buffer) const {
+      const auto found = outputs.find(buffer);
+      return Operand(buffer, found == outputs.end() ? -1 : found->second);
+    }
+    OperandDef Input(int buffer) const {
+      const auto found = inputs.find(buffer);
+      return found == inputs.end() ? Output(buffer) : Operand(buffer, found->second);
+    }
+  };
+  ActorPorts PortsOf(const LoweredActor& actor) const {
+    return {ChannelsByBuffer(actor.inputs), ChannelsByBuffer(actor.outputs)};
   }
 
-  void AddCall(const LoweredCall& call, const LoweredActor& actor, ComputeDef* compute) {
+  void AddCall(const LoweredCall& call, const ActorPorts& ports, int64_t workspace_offset,
+               ComputeDef* compute) {
     KernelCallDef* def = compute->add_calls();
     def->set_kernel(call.kernel);
     def->set_name(call.name);
-    for (int b : call.inputs) *def->add_inputs() = InputOperand(b, actor);
-    for (int b : call.outputs) *def->add_outputs() = Operand(b, actor.outputs);
+    for (int b : call.inputs) *def->add_inputs() = ports.Input(b);
+    for (int b : call.outputs) *def->add_outputs() = ports.Output(b);
     for (int k : call.accumulate) def->add_accumulate(k);
     if (call.node >= 0) {
       for (const auto& [name, value] : graph_.nodes[call.node].attrs.values()) {
         ToProto(value, &(*def->mutable_attrs())[name]);
       }
     }
-    def->set_workspace_offset(workspace_offset_);
+    def->set_workspace_offset(workspace_offset);
     def->set_workspace_bytes(WorkspaceOf(call));
   }
 
   double Seconds(const LoweredActor& actor) const {
-    double seconds = 0;
+    int64_t ticks = 0;
     for (const LoweredCall& call : actor.calls) {
-      if (call.node < 0) continue;
-      const Node& node = graph_.nodes[call.node];
-      std::vector<TensorSpec> inputs, outputs;
-      for (Value v : node.inputs) inputs.push_back(v ? LocalSpec(v) : TensorSpec{});
-      for (Value v : node.outputs) outputs.push_back(LocalSpec(v));
-      seconds += program_.cost.Seconds(node.op->cost(CostContext{inputs, outputs, node.attrs}));
+      ticks += CallTicks(graph_, program_.cost, call, index_);
     }
-    return seconds;
+    return static_cast<double>(ticks) / kTicksPerSecond;
   }
 
   absl::Status AddReshard(const LoweredActor& actor, ActorDef* def) {
@@ -174,8 +215,9 @@ class PlanMaker {
         const ReshardStep step,
         MakeReshardStep(from.spec, from.layout, mesh, to.layout, graph_.mesh(node.outputs[0])));
     WEFT_ASSIGN_OR_RETURN(RankReshard part, InstantiateStep(step, from.spec, rank_));
-    const OperandDef input = Operand(actor.input_buffer, actor.inputs);
-    const OperandDef output = Operand(actor.output_buffer, actor.outputs);
+    const ActorPorts ports = PortsOf(actor);
+    const OperandDef input = ports.Input(actor.input_buffer);
+    const OperandDef output = ports.Output(actor.output_buffer);
     const int64_t bytes = BytesSent(step, from.spec, rank_);
     plan_.set_bytes_sent_per_step(plan_.bytes_sent_per_step() + bytes * actor.firings);
     def->set_seconds(program_.cost.LinkSeconds(bytes, 1));
@@ -195,7 +237,9 @@ class PlanMaker {
     return absl::OkStatus();
   }
 
-  absl::Status AddActor(const LoweredActor& actor) {
+  absl::Status AddActor(int a) {
+    const LoweredActor& actor = lowered_.actors[a];
+    const ActorPorts ports = PortsOf(actor);
     ActorDef* def = plan_.add_actors();
     def->set_name(actor.name);
     def->set_stream(static_cast<int>(actor.stream));
@@ -206,16 +250,18 @@ class PlanMaker {
     switch (actor.kind) {
       case LoweredActor::Kind::kCompute:
         def->mutable_compute();
-        for (const LoweredCall& call : actor.calls) AddCall(call, actor, def->mutable_compute());
+        for (size_t c = 0; c < actor.calls.size(); ++c) {
+          AddCall(actor.calls[c], ports, memory_.workspace[a][c], def->mutable_compute());
+        }
         return absl::OkStatus();
       case LoweredActor::Kind::kReshard: return AddReshard(actor, def);
       case LoweredActor::Kind::kFeed:
         def->mutable_feed()->set_name(actor.host_name);
-        *def->mutable_feed()->mutable_output() = Operand(actor.output_buffer, actor.outputs);
+        *def->mutable_feed()->mutable_output() = ports.Output(actor.output_buffer);
         return absl::OkStatus();
       case LoweredActor::Kind::kFetch:
         def->mutable_fetch()->set_name(actor.host_name);
-        *def->mutable_fetch()->mutable_input() = Operand(actor.input_buffer, actor.inputs);
+        *def->mutable_fetch()->mutable_input() = ports.Input(actor.input_buffer);
         return absl::OkStatus();
     }
     return absl::InternalError("unknown kind of actor");
@@ -223,7 +269,8 @@ class PlanMaker {
 
   void AddStreams() {
     for (const char* name : kStreamNames) plan_.add_streams()->set_name(name);
-    for (int a : program_.order) {
+    for (const ScheduledFiring& firing : program_.schedule.firings) {
+      const int a = firing.actor;
       plan_.mutable_streams(static_cast<int>(lowered_.actors[a].stream))->add_order(a);
     }
   }
@@ -245,7 +292,7 @@ class PlanMaker {
   const LoweredProgram& lowered_;
   const int rank_;
   int index_ = 0;
-  int64_t workspace_offset_ = 0;
+  PlannedMemory memory_;
   Plan plan_;
 };
 

@@ -5,61 +5,127 @@
 namespace weft {
 namespace {
 
-// A touch of a buffer at a position of the order.
-struct Touch {
-  int64_t position;
-  bool write;
+// The firings of each stream, for "what is under way at this tick?".
+class StreamTimelines {
+ public:
+  StreamTimelines(const StepSchedule& schedule, const LoweredProgram& program) {
+    for (const ScheduledFiring& firing : schedule.firings) {
+      timelines_[static_cast<int>(program.actors[firing.actor].stream)].push_back(&firing);
+    }
+  }
+
+  // Widens `time` to whole firings.
+  Lifetime Widen(Lifetime time) const {
+    Lifetime wide = time;
+    for (const auto& timeline : timelines_) {
+      if (const ScheduledFiring* f = At(timeline, time.first)) {
+        wide.first = std::min(wide.first, f->begin);
+      }
+      if (const ScheduledFiring* f = At(timeline, time.last)) {
+        wide.last = std::max(wide.last, f->end - 1);
+      }
+    }
+    return wide;
+  }
+
+ private:
+  using Timeline = std::vector<const ScheduledFiring*>;
+
+  static const ScheduledFiring* At(const Timeline& timeline, int64_t tick) {
+    const auto after = std::upper_bound(
+        timeline.begin(), timeline.end(), tick,
+        [](int64_t at, const ScheduledFiring* firing) { return at < firing->begin; });
+    if (after == timeline.begin() || (*(after - 1))->end <= tick) return nullptr;
+    return *(after - 1);
+  }
+
+  std::array<Timeline, kNumStreams> timelines_;
+};
+
+class LifeFinder {
+ public:
+  LifeFinder(const LoweredProgram& program, const StepSchedule& schedule)
+      : program_(program),
+        schedule_(schedule),
+        lives_(program.buffers.size()),
+        shared_(program.buffers.size(), true),
+        writes_(program.buffers.size(), 0),
+        writes_per_life_(program.buffers.size(), 1) {}
+
+  std::vector<std::vector<BufferLife>> Run() {
+    for (const LoweredChannel& channel : program_.channels) {
+      writes_per_life_[channel.buffer] = channel.writes_per_slot;
+      if (channel.initial > 0) shared_[channel.buffer] = false;
+    }
+    for (size_t b = 0; b < shared_.size(); ++b) {
+      const LoweredBuffer& buffer = program_.buffers[b];
+      if (buffer.slots > 1 || !buffer.variable.empty()) shared_[b] = false;
+    }
+    for (size_t f = 0; f < schedule_.firings.size(); ++f) TouchAll(static_cast<int>(f));
+    const StreamTimelines timelines(schedule_, program_);
+    for (size_t b = 0; b < lives_.size(); ++b) {
+      if (!shared_[b]) lives_[b].clear();
+      if (!CrossesStreams(lives_[b])) continue;
+      for (BufferLife& life : lives_[b]) life.time = timelines.Widen(life.time);
+    }
+    return std::move(lives_);
+  }
+
+ private:
+  void TouchAll(int f) {
+    const ScheduledFiring& firing = schedule_.firings[f];
+    const LoweredActor& actor = program_.actors[firing.actor];
+    const Lifetime whole{firing.begin, firing.end - 1};
+    Touch(f, actor.output_buffer, whole, /*write=*/true);
+    Touch(f, actor.input_buffer, whole, /*write=*/false);
+    int64_t at = firing.begin;
+    for (const LoweredCall& call : actor.calls) {
+      const Lifetime time{at, at + call.ticks - 1};
+      for (int b : call.outputs) Touch(f, b, time, /*write=*/true);
+      for (int b : call.inputs) Touch(f, b, time, /*write=*/false);
+      at += call.ticks;
+    }
+  }
+
+  void Touch(int f, int b, Lifetime time, bool write) {
+    if (b < 0 || !shared_[b]) return;
+    std::vector<BufferLife>& lives = lives_[b];
+    if (write && writes_[b]++ % writes_per_life_[b] == 0) {
+      lives.push_back({.time = time, .first = f});
+    } else if (lives.empty()) {
+      shared_[b] = false;  // read before it is written: carried over from the step before
+      return;
+    }
+    BufferLife& life = lives.back();
+    life.time.last = std::max(life.time.last, time.last);
+    LastTouch& last =
+        life.last[static_cast<int>(program_.actors[schedule_.firings[f].actor].stream)];
+    last.end = last.firing == f ? std::max(last.end, time.last + 1) : time.last + 1;
+    last.firing = f;
+  }
+
+  static bool CrossesStreams(const std::vector<BufferLife>& lives) {
+    int streams = 0;
+    for (int s = 0; s < kNumStreams; ++s) {
+      streams += std::any_of(lives.begin(), lives.end(),
+                             [s](const BufferLife& life) { return life.last[s].firing >= 0; });
+    }
+    return streams > 1;
+  }
+
+  const LoweredProgram& program_;
+  const StepSchedule& schedule_;
+  std::vector<std::vector<BufferLife>> lives_;
+  std::vector<bool> shared_;  // may share its memory
+  std::vector<int> writes_;   // so far
+  std::vector<int> writes_per_life_;
 };
 
 }  // namespace
 
-std::vector<std::vector<Lifetime>> BufferLifetimes(const LoweredProgram& program,
-                                                   const std::vector<int>& order) {
-  const size_t n = program.buffers.size();
-  std::vector<std::vector<Touch>> touches(n);
-  std::vector<bool> always(n, false);
-  std::vector<int> writes_per_cycle(n, 1);
-  for (const LoweredChannel& channel : program.channels) {
-    writes_per_cycle[channel.buffer] = channel.writes_per_slot;
-    if (channel.initial > 0) always[channel.buffer] = true;
-  }
-  for (size_t b = 0; b < n; ++b) {
-    if (program.buffers[b].slots > 1) always[b] = true;
-  }
-  int64_t position = 0;
-  for (int a : order) {
-    const LoweredActor& actor = program.actors[a];
-    for (int b : {actor.input_buffer, actor.output_buffer}) {
-      if (b >= 0) always[b] = true;
-    }
-    for (const LoweredCall& call : actor.calls) {
-      for (int b : call.inputs) {
-        if (b >= 0) touches[b].push_back({position, false});
-      }
-      for (int b : call.outputs) {
-        if (b >= 0) touches[b].push_back({position, true});
-      }
-      ++position;
-    }
-  }
-  std::vector<std::vector<Lifetime>> lifetimes(n);
-  for (size_t b = 0; b < n; ++b) {
-    if (always[b]) continue;
-    int writes = 0;
-    for (const Touch& touch : touches[b]) {
-      // The first write of a cycle begins a life; all other touches extend it.
-      if (touch.write && writes++ % writes_per_cycle[b] == 0) {
-        lifetimes[b].push_back({touch.position, touch.position});
-      } else if (!lifetimes[b].empty()) {
-        lifetimes[b].back().last = touch.position;
-      } else {
-        always[b] = true;  // read before it is written: carried over from the step before
-        break;
-      }
-    }
-    if (always[b]) lifetimes[b].clear();
-  }
-  return lifetimes;
+std::vector<std::vector<BufferLife>> BufferLives(const LoweredProgram& program,
+                                                 const StepSchedule& schedule) {
+  return LifeFinder(program, schedule).Run();
 }
 
 }  // namespace weft

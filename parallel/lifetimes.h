@@ -1,17 +1,35 @@
-// Lifetimes of a program's buffers in its global order.
+// When each buffer of a program is live in the virtual step, and who begins and ends it.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <vector>
 
 #include "parallel/lowered_program.h"
 #include "parallel/place_memory.h"
+#include "parallel/step_schedule.h"
 
 namespace weft {
 
-// Per buffer, when its memory is live over one step; empty for "always". Reuse is offered only
-// between buffers that the compute stream alone touches, where the stream's own order makes it
-// safe; what crosses streams is always live.
-std::vector<std::vector<Lifetime>> BufferLifetimes(const LoweredProgram& program,
-                                                   const std::vector<int>& order);
+// The last firing of a stream that touches a buffer in a life.
+struct LastTouch {
+  int firing = -1;  // an index into StepSchedule::firings; -1: the stream never touches it
+  int64_t end = 0;  // tick at which the firing is done with it
+};
+
+// One life of memory: from its first write to its last read.
+struct BufferLife {
+  // Ticks. A buffer that several streams touch is live during every firing, of any stream, that is
+  // under way when it is first or last touched: sharing its memory then never makes a firing wait
+  // longer than the schedule has it.
+  Lifetime time;
+  int first = -1;  // the firing that writes it first: an index into StepSchedule::firings
+  std::array<LastTouch, kNumStreams> last;  // by stream
+};
+
+// Per buffer its lives over one step, in order; empty for memory that is never shared: what is
+// carried from step to step, what has several slots, and variables.
+std::vector<std::vector<BufferLife>> BufferLives(const LoweredProgram& program,
+                                                 const StepSchedule& schedule);
 
 }  // namespace weft

@@ -15,7 +15,8 @@ constexpr char kCopyKernel[] = "accumulate";
 
 class Lowering {
  public:
-  Lowering(const Graph& graph, int microbatches) : graph_(graph) {
+  Lowering(const Graph& graph, int microbatches, int64_t bucket_bytes)
+      : graph_(graph), bucket_bytes_(bucket_bytes) {
     program_.microbatches = microbatches;
   }
 
@@ -28,7 +29,7 @@ class Lowering {
     AddFeeds();
     FoldAccumulations();
     WEFT_RETURN_IF_ERROR(BindVariables());
-    WEFT_ASSIGN_OR_RETURN(const std::vector<Segment> segments, FormSegments(graph_));
+    WEFT_ASSIGN_OR_RETURN(const std::vector<Segment> segments, FormSegments(graph_, bucket_bytes_));
     for (const Segment& segment : segments) AddSegment(segment);
     AddFetches();
     AddChannels();
@@ -261,6 +262,7 @@ class Lowering {
   }
 
   const Graph& graph_;
+  const int64_t bucket_bytes_;
   LoweredProgram program_;
   std::vector<int> uses_;                   // by value
   std::vector<int> buffer_;                 // by value
@@ -270,8 +272,8 @@ class Lowering {
 
 }  // namespace
 
-absl::StatusOr<LoweredProgram> Lower(const Graph& graph, int microbatches) {
-  return Lowering(graph, microbatches).Run();
+absl::StatusOr<LoweredProgram> Lower(const Graph& graph, int microbatches, int64_t bucket_bytes) {
+  return Lowering(graph, microbatches, bucket_bytes).Run();
 }
 
 }  // namespace weft

@@ -14,6 +14,9 @@ namespace weft {
 enum class StreamId : int { kCompute = 0, kCommunication = 1, kHost = 2 };
 inline constexpr int kNumStreams = 3;
 
+// Virtual time is counted in ticks, so that the order of events is exact.
+inline constexpr double kTicksPerSecond = 1e9;
+
 struct LoweredBuffer {
   std::string name;
   Value value;           // its spec and layout say what lies here
@@ -42,6 +45,7 @@ struct LoweredCall {
   std::vector<int> inputs;   // buffers, -1 absent
   std::vector<int> outputs;  // buffers, -1 not wanted
   std::vector<int> accumulate;
+  int64_t ticks = 1;  // EstimateTimes
 };
 
 struct LoweredActor {
@@ -57,6 +61,7 @@ struct LoweredActor {
   std::string host_name;           // feed, fetch
   std::vector<int> inputs;         // channels
   std::vector<int> outputs;
+  int64_t ticks = 1;  // of one firing; EstimateTimes
 };
 
 struct LoweredProgram {
@@ -67,14 +72,10 @@ struct LoweredProgram {
 };
 
 // Lowers a graph whose layouts are decided and whose conversions are nodes: nodes of one stream and
-// one rate fuse into segments (convex by construction: a segment is cut wherever a value crosses
-// streams or rates), values that cross become channels, variables close their loop with one full
-// slot. Errors: a graph on several meshes (Unimplemented), a kernel without layouts (Internal).
-absl::StatusOr<LoweredProgram> Lower(const Graph& graph, int microbatches);
-
-// The firing order of one step: one global order in which each firing follows what it needs;
-// streams run its projections, which therefore cannot deadlock, whatever the timing. Entries are
-// actors. Error (a weft bug): the channels allow no complete step.
-absl::StatusOr<std::vector<int>> GlobalOrder(const LoweredProgram& program);
+// one rate fuse into segments (parallel/segments.h; `bucket_bytes` is how much of the gradients
+// leaves a segment before it is cut), values that cross become channels, variables close their loop
+// with one full slot. Errors: a graph on several meshes (Unimplemented), a kernel without layouts
+// (Internal).
+absl::StatusOr<LoweredProgram> Lower(const Graph& graph, int microbatches, int64_t bucket_bytes);
 
 }  // namespace weft

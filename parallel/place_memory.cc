@@ -1,11 +1,21 @@
 #include "parallel/place_memory.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <numeric>
+#include <random>
+#include <tuple>
+#include <utility>
+
+#include "parallel/skyline.h"
 
 namespace weft {
 namespace {
+
+// First fit looks at pairs of requests: it is tried again and again, but not beyond so many pairs.
+constexpr int64_t kPairsLimit = 200'000'000;
+constexpr int kRounds = 100;
 
 bool Overlap(const MemoryRequest& a, const MemoryRequest& b) {
   if (a.lifetimes.empty() || b.lifetimes.empty()) return true;
@@ -37,23 +47,24 @@ int64_t LowerBound(absl::Span<const MemoryRequest> requests) {
     }
   }
   int64_t live = always, most = always;
-  for (const auto& [position, delta] : change) {
+  for (const auto& [tick, delta] : change) {
     live += delta;
     most = std::max(most, live);
   }
   return most;
 }
 
-}  // namespace
+std::vector<int> Sorted(size_t n, const std::function<bool(int, int)>& before) {
+  std::vector<int> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), before);
+  return order;
+}
 
-Placement PlaceMemory(absl::Span<const MemoryRequest> requests) {
+// Lowest gap that fits, in the order given.
+Placement FirstFit(absl::Span<const MemoryRequest> requests, const std::vector<int>& order) {
   Placement placement;
   placement.offsets.assign(requests.size(), 0);
-  placement.lower_bound = LowerBound(requests);
-  std::vector<int> order(requests.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int a, int b) { return requests[a].bytes > requests[b].bytes; });
   std::vector<int> placed;  // by increasing offset
   for (int r : order) {
     if (requests[r].bytes == 0) continue;
@@ -72,6 +83,99 @@ Placement PlaceMemory(absl::Span<const MemoryRequest> requests) {
         r);
   }
   return placement;
+}
+
+int64_t Span(const MemoryRequest& request) {
+  int64_t ticks = 0;
+  for (const Lifetime& life : request.lifetimes) ticks += life.last - life.first + 1;
+  return request.lifetimes.empty() ? INT64_MAX : ticks;
+}
+
+// On top of all that is live at the same time, longest-lived first: what training keeps from the
+// forward to the backward pass nests, and nested lives stack without a gap.
+Placement Stacked(absl::Span<const MemoryRequest> requests) {
+  Placement placement;
+  placement.offsets.assign(requests.size(), 0);
+  std::vector<int64_t> begins;
+  for (const MemoryRequest& request : requests) {
+    for (const Lifetime& life : request.lifetimes) {
+      begins.push_back(life.first);
+      begins.push_back(life.last + 1);
+    }
+  }
+  Skyline skyline(std::move(begins));
+  std::vector<int64_t> span(requests.size());
+  for (size_t r = 0; r < requests.size(); ++r) span[r] = Span(requests[r]);
+  for (int r : Sorted(requests.size(), [&](int a, int b) {
+         return span[a] != span[b] ? span[a] > span[b] : requests[a].bytes > requests[b].bytes;
+       })) {
+    if (requests[r].bytes == 0) continue;
+    int64_t at = requests[r].lifetimes.empty() ? skyline.highest() : 0;
+    for (const Lifetime& life : requests[r].lifetimes) {
+      at = std::max(at, skyline.Highest(life.first, life.last + 1));
+    }
+    const int64_t top = at + Align(requests[r].bytes);
+    if (requests[r].lifetimes.empty()) skyline.RaiseAll(top);
+    for (const Lifetime& life : requests[r].lifetimes) {
+      skyline.Raise(life.first, life.last + 1, top);
+    }
+    placement.offsets[r] = at;
+    placement.bytes = std::max(placement.bytes, top);
+  }
+  return placement;
+}
+
+// First fit, by bytes, by time, and by their product; then a seeded search: what ends highest moves
+// to an earlier place in the order, and the move stays unless it made things worse.
+void TryFirstFit(absl::Span<const MemoryRequest> requests, Placement& best) {
+  const int64_t pairs = static_cast<int64_t>(requests.size() * requests.size());
+  std::vector<int64_t> span(requests.size());
+  for (size_t r = 0; r < requests.size(); ++r) span[r] = Span(requests[r]);
+  const auto larger = [&](int a, int b) {
+    return std::tie(requests[a].bytes, span[a]) > std::tie(requests[b].bytes, span[b]);
+  };
+  const auto longer = [&](int a, int b) { return span[a] > span[b]; };
+  const auto more = [&](int a, int b) {
+    return static_cast<double>(requests[a].bytes) * span[a] >
+           static_cast<double>(requests[b].bytes) * span[b];
+  };
+  const auto highest = [&](const Placement& placement, const std::vector<int>& order) {
+    return std::max_element(order.begin(), order.end(), [&](int a, int b) {
+      return placement.offsets[a] + requests[a].bytes < placement.offsets[b] + requests[b].bytes;
+    });
+  };
+  std::minstd_rand random(1);
+  int64_t left = kPairsLimit;
+  const size_t n = requests.size();
+  for (std::vector<int> order : {Sorted(n, larger), Sorted(n, longer), Sorted(n, more)}) {
+    Placement current;
+    current.bytes = INT64_MAX;
+    std::vector<int> next = order;
+    for (int round = 0; round < kRounds && left >= pairs && best.bytes > best.lower_bound;
+         ++round, left -= pairs) {
+      Placement placement = FirstFit(requests, next);
+      if (placement.bytes < best.bytes) {
+        best.bytes = placement.bytes;
+        best.offsets = placement.offsets;
+      }
+      if (placement.bytes <= current.bytes) {
+        current = std::move(placement);
+        order = next;
+      }
+      next = order;
+      const auto top = next.begin() + (highest(current, order) - order.begin());
+      std::rotate(next.begin() + random() % (top - next.begin() + 1), top, top + 1);
+    }
+  }
+}
+
+}  // namespace
+
+Placement PlaceMemory(absl::Span<const MemoryRequest> requests) {
+  Placement best = Stacked(requests);
+  best.lower_bound = LowerBound(requests);
+  TryFirstFit(requests, best);
+  return best;
 }
 
 }  // namespace weft

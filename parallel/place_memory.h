@@ -8,7 +8,7 @@
 
 namespace weft {
 
-// Positions in one rank's global order of kernel calls, both ends included.
+// Ticks of the virtual step (parallel/step_schedule.h), both ends included.
 struct Lifetime {
   int64_t first = 0;
   int64_t last = 0;
@@ -24,13 +24,15 @@ struct MemoryRequest {
 struct Placement {
   std::vector<int64_t> offsets;  // parallel to the requests
   int64_t bytes = 0;             // arena size
-  int64_t lower_bound = 0;       // largest sum of bytes live at one position
+  int64_t lower_bound = 0;       // largest sum of bytes live at one tick
 };
 
 // Alignment of every offset, in bytes.
 inline constexpr int64_t kArenaAlignment = 64;
 
-// First fit by decreasing size. Deterministic.
+// Within 1 % of the lower bound where every request lives once a step; lives that recur by
+// microbatch make the bound itself unreachable at times, and a few percent are lost. Deterministic;
+// O(n log n) beyond ten thousand requests.
 Placement PlaceMemory(absl::Span<const MemoryRequest> requests);
 
 }  // namespace weft

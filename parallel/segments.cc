@@ -4,6 +4,13 @@
 #include <functional>
 #include <map>
 #include <tuple>
+#include <utility>
+
+#include "graph/layout.h"
+#include "parallel/reshard_step.h"
+#include "runtime/box.h"
+#include "runtime/dtype.h"
+#include "runtime/status.h"
 
 namespace weft {
 namespace {
@@ -66,31 +73,72 @@ std::vector<int> TopologicalOrder(const std::vector<std::vector<int>>& predecess
   return order;
 }
 
+absl::StatusOr<StreamId> StreamOf(const Graph& graph, const Node& node) {
+  if (!node.is_reshard()) return StreamId::kCompute;
+  const ValueInfo& from = graph.info(node.inputs[0]);
+  const ValueInfo& to = graph.info(node.outputs[0]);
+  WEFT_ASSIGN_OR_RETURN(const ReshardStep step,
+                        MakeReshardStep(from.spec, from.layout, graph.mesh(node.inputs[0]),
+                                        to.layout, graph.mesh(node.outputs[0])));
+  return step.kind == ReshardStep::Kind::kLocal ? StreamId::kCompute : StreamId::kCommunication;
+}
+
+// Per node, the bytes on the mesh's first member of the per-step sums that it makes for
+// conversions.
+std::vector<int64_t> LeavingBytes(const Graph& graph) {
+  std::vector<int64_t> leaving(graph.nodes.size(), 0);
+  for (const Node& node : graph.nodes) {
+    if (!node.is_reshard()) continue;
+    const ValueInfo& sum = graph.info(node.inputs[0]);
+    if (sum.node < 0 || sum.rate != Rate::kStep) continue;
+    int maker = sum.node;
+    const Node& adder = graph.nodes[maker];
+    if (!adder.is_reshard() && adder.op->sums_microbatches) {
+      maker = graph.info(adder.inputs[0]).node;
+    }
+    if (maker < 0) continue;
+    const Box box = BoxOf(sum.spec.shape, sum.layout, graph.mesh(node.inputs[0]), 0);
+    leaving[maker] += box.elements() * SizeOf(sum.spec.dtype);
+  }
+  return leaving;
+}
+
 }  // namespace
 
-absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph) {
+absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int64_t bucket_bytes) {
   const std::vector<std::vector<int>> predecessors = Predecessors(graph);
   const std::vector<int> order = TopologicalOrder(predecessors);
   if (order.size() != graph.nodes.size()) {
     return absl::InvalidArgumentError(
         "a variable's old content is read by an op that needs the variable's update");
   }
-  std::vector<int> level(graph.nodes.size(), 0);
+  const std::vector<int64_t> leaving = LeavingBytes(graph);
+  // Nodes that share level, stream, rate and bucket are convex: along every edge level and bucket
+  // never fall, and the level climbs where stream or rate change. Conversions stand alone.
+  std::vector<int> level(graph.nodes.size(), 0), bucket(graph.nodes.size(), 0);
   std::vector<StreamId> stream(graph.nodes.size());
   std::vector<bool> microbatch(graph.nodes.size());
-  // (level, stream, rate): every edge that changes stream or rate climbs a level, so nodes that
-  // share all three are convex. Conversions stand alone.
-  std::map<std::tuple<int, int, bool, int>, Segment> segments;
+  struct Filling {
+    int bucket = 0;
+    int64_t bytes = 0;
+  };
+  std::map<std::tuple<int, int, bool>, Filling> filling;  // by level, stream, per step
+  std::map<std::tuple<int, int, int, bool, int>, Segment> segments;
   for (int n : order) {
     const Node& node = graph.nodes[n];
-    stream[n] = node.is_reshard() ? StreamId::kCommunication : StreamId::kCompute;
+    WEFT_ASSIGN_OR_RETURN(stream[n], StreamOf(graph, node));
     microbatch[n] = IsMicrobatch(graph, node);
     for (int p : predecessors[n]) {
-      const bool cuts =
-          stream[p] != stream[n] || microbatch[p] != microbatch[n] || node.is_reshard();
+      const bool cuts = stream[p] != stream[n] || microbatch[p] != microbatch[n] ||
+                        node.is_reshard() || graph.nodes[p].is_reshard();
       level[n] = std::max(level[n], level[p] + (cuts ? 1 : 0));
+      bucket[n] = std::max(bucket[n], bucket[p]);
     }
-    Segment& segment = segments[{level[n], static_cast<int>(stream[n]), !microbatch[n],
+    Filling& fill = filling[{level[n], static_cast<int>(stream[n]), !microbatch[n]}];
+    bucket[n] = fill.bucket = std::max(bucket[n], fill.bucket);
+    fill.bytes += leaving[n];
+    if (fill.bytes >= bucket_bytes) fill = {fill.bucket + 1, 0};
+    Segment& segment = segments[{level[n], bucket[n], static_cast<int>(stream[n]), !microbatch[n],
                                  node.is_reshard() ? n : -1}];
     segment.stream = stream[n];
     segment.microbatch = microbatch[n];

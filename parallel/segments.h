@@ -1,6 +1,7 @@
 // Segments: which nodes fuse into one actor.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -16,8 +17,11 @@ struct Segment {
 };
 
 // Partitions the nodes into segments, listed in data-flow order. A conversion is a segment by
-// itself. Writers of a variable come after all readers of its old content; a graph that reads it
-// again after the writer is refused (InvalidArgument names the variable).
-absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph);
+// itself, on the communication stream if it sends anything. A compute segment ends where a
+// conversion's result enters again, where the rate changes, and after every `bucket_bytes` of
+// per-step sums (gradients) that it hands to conversions: the first bucket travels under the
+// computation of the next. Writers of a variable come after all readers of its old content; a graph
+// that reads it again after the writer is refused (InvalidArgument).
+absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int64_t bucket_bytes);
 
 }  // namespace weft

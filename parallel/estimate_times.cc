@@ -1,0 +1,63 @@
+#include "parallel/estimate_times.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "graph/layout.h"
+#include "parallel/instantiate_reshard.h"
+#include "parallel/reshard_step.h"
+#include "runtime/status.h"
+
+namespace weft {
+namespace {
+
+int64_t Ticks(double seconds) {
+  return std::max<int64_t>(1, std::llround(seconds * kTicksPerSecond));
+}
+
+TensorSpec LocalSpec(const Graph& graph, Value v, int index) {
+  const ValueInfo& info = graph.info(v);
+  return {BoxOf(info.spec.shape, info.layout, graph.mesh(v), index).shape(), info.spec.dtype};
+}
+
+absl::StatusOr<int64_t> ReshardTicks(const Graph& graph, const CostModel& cost, const Node& node) {
+  const ValueInfo& from = graph.info(node.inputs[0]);
+  const ValueInfo& to = graph.info(node.outputs[0]);
+  const Mesh& mesh = graph.mesh(node.inputs[0]);
+  WEFT_ASSIGN_OR_RETURN(
+      const ReshardStep step,
+      MakeReshardStep(from.spec, from.layout, mesh, to.layout, graph.mesh(node.outputs[0])));
+  const int64_t moved = LocalSpec(graph, node.outputs[0], 0).bytes();
+  const double copy = cost.Seconds({.flops = 0, .bytes = 2.0 * static_cast<double>(moved)});
+  if (step.kind == ReshardStep::Kind::kLocal) return Ticks(copy);
+  return Ticks(cost.LinkSeconds(BytesSent(step, from.spec, mesh.ranks()[0]), 1));
+}
+
+}  // namespace
+
+int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& call, int index) {
+  if (call.node < 0) return 1;
+  const Node& node = graph.nodes[call.node];
+  std::vector<TensorSpec> inputs, outputs;
+  for (Value v : node.inputs) inputs.push_back(v ? LocalSpec(graph, v, index) : TensorSpec{});
+  for (Value v : node.outputs) outputs.push_back(LocalSpec(graph, v, index));
+  return Ticks(cost.Seconds(node.op->cost(CostContext{inputs, outputs, node.attrs})));
+}
+
+absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredProgram& program) {
+  for (LoweredActor& actor : program.actors) {
+    actor.ticks = 0;
+    for (LoweredCall& call : actor.calls) {
+      call.ticks = CallTicks(graph, cost, call, 0);
+      actor.ticks += call.ticks;
+    }
+    if (actor.kind == LoweredActor::Kind::kReshard) {
+      WEFT_ASSIGN_OR_RETURN(actor.ticks, ReshardTicks(graph, cost, graph.nodes[actor.node]));
+    }
+    actor.ticks = std::max<int64_t>(actor.ticks, 1);  // host actors: a copy that nothing waits for
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace weft

@@ -1,0 +1,20 @@
+// How long calls and firings take by the cost model: what orders the step and predicts its time.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "graph/graph.h"
+#include "parallel/cost_model.h"
+#include "parallel/lowered_program.h"
+
+namespace weft {
+
+// Ticks of `call` for the mesh's member `index`; at least 1.
+int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& call, int index);
+
+// Fills ticks of every call and actor, as the mesh's first member has them: its boxes are the
+// largest of every uneven split.
+absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredProgram& program);
+
+}  // namespace weft

@@ -1,0 +1,172 @@
+#include "parallel/plan_memory.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "parallel/place_memory.h"
+
+namespace weft {
+namespace {
+
+// What a request stands for.
+struct Owner {
+  int buffer = -1;
+  int slot = 0;
+  int actor = -1;  // of a workspace
+  int call = 0;
+  std::vector<BufferLife> lives;  // empty: never shared
+};
+
+class MemoryPlanner {
+ public:
+  MemoryPlanner(const LoweredProgram& program, const StepSchedule& schedule,
+                const std::vector<std::vector<BufferLife>>& lives, const MemorySizes& sizes)
+      : program_(program), schedule_(schedule), lives_(lives), sizes_(sizes) {}
+
+  PlannedMemory Run() {
+    AskForBuffers();
+    AskForWorkspaces();
+    while (true) {
+      const Placement placement = PlaceMemory(requests_);
+      ReuseEdges edges = FindReuseEdges(program_, schedule_, Shared(placement));
+      if (edges.unorderable.empty()) return Result(placement, std::move(edges.edges));
+      for (int r : edges.unorderable) {
+        requests_[r].lifetimes.clear();
+        owners_[r].lives.clear();
+      }
+    }
+  }
+
+ private:
+  void AskForBuffers() {
+    for (size_t b = 0; b < program_.buffers.size(); ++b) {
+      const LoweredBuffer& buffer = program_.buffers[b];
+      if (!buffer.variable.empty()) continue;
+      for (int slot = 0; slot < buffer.slots; ++slot) {
+        // A scalar is not worth a firing that waits for another stream.
+        const bool shares = sizes_.buffers[b] > kArenaAlignment;
+        Ask(sizes_.buffers[b], {.buffer = static_cast<int>(b),
+                                .slot = slot,
+                                .lives = shares ? lives_[b] : std::vector<BufferLife>{}});
+      }
+    }
+  }
+
+  void AskForWorkspaces() {
+    std::map<std::pair<int, int>, Owner> owners;
+    for (size_t f = 0; f < schedule_.firings.size(); ++f) {
+      const ScheduledFiring& firing = schedule_.firings[f];
+      const LoweredActor& actor = program_.actors[firing.actor];
+      const int stream = static_cast<int>(actor.stream);
+      int64_t at = firing.begin;
+      for (size_t c = 0; c < actor.calls.size(); ++c) {
+        const int64_t end = at + actor.calls[c].ticks;
+        const int call = static_cast<int>(c);
+        if (sizes_.workspace(firing.actor, call) > 0) {
+          BufferLife life{.time = {at, end - 1}, .first = static_cast<int>(f), .last = {}};
+          life.last[stream] = {static_cast<int>(f), end};
+          Owner& owner = owners[{firing.actor, call}];
+          owner.actor = firing.actor;
+          owner.call = call;
+          owner.lives.push_back(life);
+        }
+        at = end;
+      }
+    }
+    for (auto& [call, owner] : owners) {
+      const int64_t bytes = sizes_.workspace(owner.actor, owner.call);
+      Ask(bytes, std::move(owner));
+    }
+  }
+
+  void Ask(int64_t bytes, Owner owner) {
+    MemoryRequest request{bytes, {}};
+    for (const BufferLife& life : owner.lives) request.lifetimes.push_back(life.time);
+    requests_.push_back(std::move(request));
+    owners_.push_back(std::move(owner));
+  }
+
+  // All requests, as they lie; parallel to them.
+  std::vector<SharedMemory> Shared(const Placement& placement) const {
+    std::vector<SharedMemory> memory;
+    for (size_t r = 0; r < requests_.size(); ++r) {
+      memory.push_back(
+          {&owners_[r].lives, placement.offsets[r], placement.offsets[r] + requests_[r].bytes});
+    }
+    return memory;
+  }
+
+  std::string NameOf(const Owner& owner) const {
+    if (owner.buffer >= 0) return program_.buffers[owner.buffer].name;
+    return absl::StrCat("workspace of ", program_.actors[owner.actor].calls[owner.call].name);
+  }
+
+  // All requests live at the first tick at which most bytes are.
+  std::vector<Holder> Peak() const {
+    std::map<int64_t, int64_t> change;
+    for (const MemoryRequest& request : requests_) {
+      for (const Lifetime& life : request.lifetimes) {
+        change[life.first] += request.bytes;
+        change[life.last + 1] -= request.bytes;
+      }
+    }
+    int64_t live = 0, most = -1, peak = 0;
+    for (const auto& [tick, delta] : change) {
+      live += delta;
+      if (live > most) std::tie(most, peak) = std::pair(live, tick);
+    }
+    std::vector<Holder> holders;
+    for (size_t r = 0; r < requests_.size(); ++r) {
+      const std::vector<Lifetime>& lives = requests_[r].lifetimes;
+      const bool holds = lives.empty() || std::any_of(lives.begin(), lives.end(), [&](Lifetime l) {
+                           return l.first <= peak && peak <= l.last;
+                         });
+      if (holds && requests_[r].bytes > 0) {
+        holders.push_back({NameOf(owners_[r]), requests_[r].bytes});
+      }
+    }
+    std::stable_sort(holders.begin(), holders.end(),
+                     [](const Holder& a, const Holder& b) { return a.bytes > b.bytes; });
+    return holders;
+  }
+
+  PlannedMemory Result(const Placement& placement, std::vector<ReuseEdge> edges) const {
+    PlannedMemory result;
+    result.edges = std::move(edges);
+    result.bytes = placement.bytes;
+    result.lower_bound = placement.lower_bound;
+    result.peak = Peak();
+    result.offsets.resize(program_.buffers.size());
+    for (const LoweredActor& actor : program_.actors) {
+      result.workspace.emplace_back(actor.calls.size(), 0);
+    }
+    for (size_t r = 0; r < owners_.size(); ++r) {
+      const Owner& owner = owners_[r];
+      if (owner.buffer >= 0) {
+        result.offsets[owner.buffer].push_back(placement.offsets[r]);
+      } else {
+        result.workspace[owner.actor][owner.call] = placement.offsets[r];
+      }
+    }
+    return result;
+  }
+
+  const LoweredProgram& program_;
+  const StepSchedule& schedule_;
+  const std::vector<std::vector<BufferLife>>& lives_;
+  const MemorySizes& sizes_;
+  std::vector<MemoryRequest> requests_;
+  std::vector<Owner> owners_;  // parallel to requests_
+};
+
+}  // namespace
+
+PlannedMemory PlanMemory(const LoweredProgram& program, const StepSchedule& schedule,
+                         const std::vector<std::vector<BufferLife>>& lives,
+                         const MemorySizes& sizes) {
+  return MemoryPlanner(program, schedule, lives, sizes).Run();
+}
+
+}  // namespace weft

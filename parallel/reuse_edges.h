@@ -1,0 +1,45 @@
+// Reuse edges: channels without payload that keep a buffer's writer waiting until other streams
+// have left the memory it takes over.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "parallel/lifetimes.h"
+#include "parallel/lowered_program.h"
+#include "parallel/step_schedule.h"
+
+namespace weft {
+
+// `producer` sends, `consumer` waits, as ChannelDef has it: consumer firing k of a step needs
+// producer firing k (all firings of the step where the rates are not 1), of the step before if
+// `initial` is 1.
+struct ReuseEdge {
+  int producer = 0;  // actor
+  int consumer = 0;  // actor
+  int writes_per_slot = 1;
+  int reads_per_slot = 1;
+  int initial = 0;
+  int slots = 1;
+};
+
+// Memory that may be shared: bytes [begin, end) of the arena, during `lives`.
+struct SharedMemory {
+  const std::vector<BufferLife>* lives = nullptr;
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+struct ReuseEdges {
+  std::vector<ReuseEdge> edges;
+  // Indices of what must not be shared after all, increasing: no channel expresses the order that
+  // it takes. Empty: the edges, with what the program's own channels order, keep all lives apart.
+  std::vector<int> unorderable;
+};
+
+// Edges for a placement, only where streams and channels do not order writer after reader already.
+// All agree with the schedule's order and so cannot deadlock. Deterministic.
+ReuseEdges FindReuseEdges(const LoweredProgram& program, const StepSchedule& schedule,
+                          const std::vector<SharedMemory>& memory);
+
+}  // namespace weft

@@ -1,0 +1,35 @@
+// StepSchedule: one step of a lowered program on virtual streams. Messages arrive when work ends
+// and ready actors fire by (priority, arrival, sequence); the order that each stream saw becomes
+// its list in every rank's plan, and the times say what of the memory is live together.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "parallel/lowered_program.h"
+
+namespace weft {
+
+// One firing, begin included, end not; in ticks.
+struct ScheduledFiring {
+  int actor = 0;
+  int index = 0;  // of the actor within the step
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// A value. Every firing begins after the end of all that it needs, so the lists that project this
+// one order cannot deadlock, whatever the real durations.
+struct StepSchedule {
+  std::vector<ScheduledFiring> firings;  // by begin; ties across streams by stream
+  int64_t ticks = 0;                     // when the last firing ends
+  int64_t steady_ticks = 0;              // what a further step adds once steps follow one another
+};
+
+// Plays one step, then two with the lists thus found, which proves that every run ends. Actors
+// further down the data flow go first, so that microbatches drain before new ones enter. Error (a
+// weft bug): the channels allow no complete step; the message holds the cycle of waits.
+absl::StatusOr<StepSchedule> ScheduleStep(const LoweredProgram& program);
+
+}  // namespace weft
