@@ -1,17 +1,21 @@
-// What the actor runtime itself costs: messages between actors of one thread, tasks from the actor
-// thread to a stream's worker, and a firing with two inputs and two outputs. Best of five rounds.
+// What the actor runtime itself costs, beside CAF 0.17 in the same run: messages between actors of one
+// thread, messages to another thread, and a firing with two inputs and two outputs. Best of five rounds.
 //
-//   bench_actors [--json]
+//   bench_actors
+//
+// One JSON line per figure. CAF runs the same ring of actors: each waits for two messages and sends
+// two. Its actors are on one worker thread where weft's are; across threads a sender that is not an
+// actor posts to one that is, as weft's actor thread does to a stream's worker.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "actors/executor.h"
+#include "caf/all.hpp"
 #include "runtime/cpu_stream.h"
 
 namespace weft {
@@ -108,26 +112,99 @@ double HandOver() {
          }) / kTasks;
 }
 
+// A member of CAF's ring.
+struct RingState {
+  caf::actor next;
+  int full = 0;        // of its two inputs
+  int64_t firings = 0;
+  int64_t last = 0;    // tells the waiting thread after so many firings; 0: never
+  caf::actor waiting;
+};
+
+caf::behavior RingMember(caf::stateful_actor<RingState>* self) {
+  return {[self](const caf::actor& next) { self->state.next = next; },
+          [self](const caf::actor& waiting, int64_t last) {
+            self->state.waiting = waiting;
+            self->state.last = last;
+            self->state.firings = 0;
+          },
+          [self](int32_t token) {
+            RingState& state = self->state;
+            if (++state.full < 2) return;
+            state.full = 0;
+            if (++state.firings == state.last) self->send(state.waiting, true);
+            if (state.last > 0 && state.firings >= state.last) return;  // the ring stands still
+            self->send(state.next, token);
+            self->send(state.next, token);
+          }};
+}
+
+// Seconds of one firing of the same ring in CAF.
+double CafFiring() {
+  caf::actor_system_config config;
+  config.set("scheduler.max-threads", 1);
+  caf::actor_system system(config);
+  caf::scoped_actor self(system);
+  std::vector<caf::actor> ring;
+  for (int a = 0; a < kActors; ++a) ring.push_back(system.spawn(RingMember));
+  for (int a = 0; a < kActors; ++a) self->send(ring[a], ring[(a + 1) % kActors]);
+  constexpr int64_t kTurns = 20 * kFirings;
+  const double seconds = SecondsOf([&] {
+    self->send(ring[0], caf::actor_cast<caf::actor>(self), kTurns);
+    self->send(ring[0], int32_t{1});
+    self->send(ring[0], int32_t{1});
+    self->receive([](bool) {});
+  });
+  for (const caf::actor& actor : ring) self->send_exit(actor, caf::exit_reason::user_shutdown);
+  return seconds / (static_cast<double>(kTurns) * kActors);
+}
+
+// Seconds of one message posted to an actor on CAF's worker.
+double CafHandOver() {
+  caf::actor_system_config config;
+  config.set("scheduler.max-threads", 1);
+  caf::actor_system system(config);
+  caf::scoped_actor self(system);
+  struct Count {
+    int64_t messages = 0;
+  };
+  constexpr int64_t kMessages = 1 << 18;
+  const caf::actor counter = system.spawn([](caf::stateful_actor<Count>* count) -> caf::behavior {
+    return {[count](int32_t) { ++count->state.messages; }, [](const caf::actor& waiting, bool) {
+              caf::anon_send(waiting, true);
+            }};
+  });
+  const double seconds = SecondsOf([&] {
+    for (int64_t i = 0; i < kMessages; ++i) caf::anon_send(counter, int32_t{1});
+    self->send(counter, caf::actor_cast<caf::actor>(self), true);
+    self->receive([](bool) {});
+  });
+  self->send_exit(counter, caf::exit_reason::user_shutdown);
+  return seconds / kMessages;
+}
+
+void Print(const char* figure, const char* unit, double weft, double caf) {
+  std::printf(
+      "{\"benchmark\": \"actors\", \"figure\": \"%s\", \"unit\": \"%s\", \"weft\": %.4g",
+      figure, unit, weft);
+  if (caf > 0) std::printf(", \"caf\": %.4g", caf);
+  std::printf("}\n");
+}
+
 }  // namespace
 }  // namespace weft
 
-int main(int argc, char** argv) {
-  const bool json = argc > 1 && std::strcmp(argv[1], "--json") == 0;
-  constexpr int kMessages = 4;  // of a firing: two full, two free
-  const double bare = weft::Firing(1, 0, true), kernel = weft::Firing(1, 1, true);
-  const double worker = weft::Firing(1, 1, false), two = weft::Firing(2, 1, false);
-  const double hand_over = weft::HandOver();
-  const char* format =
-      json ? "{\"messages_per_s\": %.4g, \"firing_ns\": %.4g, \"firing_with_kernel_ns\": %.4g, "
-             "\"tasks_per_s\": %.4g, \"firing_on_worker_ns\": %.4g, "
-             "\"firing_across_streams_ns\": %.4g}\n"
-           : "same-thread messages        %10.4g /s\n"
-             "firing, 2 in, 2 out         %10.4g ns\n"
-             "  with a kernel call        %10.4g ns\n"
-             "tasks to another thread     %10.4g /s\n"
-             "firing on a worker          %10.4g ns\n"
-             "firing, streams in turn     %10.4g ns\n";
-  std::printf(format, kMessages / bare, bare * 1e9, kernel * 1e9, 1 / hand_over, worker * 1e9,
-              two * 1e9);
+int main() {
+  constexpr double kMessages = 4;  // of a firing: two full, two free
+  constexpr double kNs = 1e9;
+  const double bare = weft::Firing(1, 0, true), caf_firing = weft::CafFiring();
+  // CAF has no credits: the firing's two messages are all there are.
+  weft::Print("messages on one thread", "per second", kMessages / bare, 2 / caf_firing);
+  weft::Print("messages to another thread", "per second", 1 / weft::HandOver(),
+              1 / weft::CafHandOver());
+  weft::Print("firing, 2 in and 2 out", "ns", bare * kNs, caf_firing * kNs);
+  weft::Print("the same with a kernel call", "ns", weft::Firing(1, 1, true) * kNs, 0);
+  weft::Print("the same on a stream's worker", "ns", weft::Firing(1, 1, false) * kNs, 0);
+  weft::Print("the same on two streams in turn", "ns", weft::Firing(2, 1, false) * kNs, 0);
   return 0;
 }

@@ -13,7 +13,10 @@ int64_t Total(absl::Span<const int64_t> counts) {
 }  // namespace
 
 bool AllReduceIsDirect(int size, int64_t count, DType dtype) {
-  return count * SizeOf(dtype) * (size - 1) <= kDirectBytes;
+  const int64_t bytes = count * SizeOf(dtype);
+  const int64_t largest_block = (count + size - 1) / size * SizeOf(dtype);
+  const bool blocks_hurry = bytes > kEagerBytes && largest_block <= kEagerBytes;
+  return bytes * (size - 1) <= kDirectBytes && !blocks_hurry;
 }
 
 bool AllGatherIsDirect(absl::Span<const int64_t> counts, DType dtype) {

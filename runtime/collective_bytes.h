@@ -13,6 +13,9 @@ namespace weft {
 
 // Below this each rank sends all it has to all others: one step instead of two or more.
 inline constexpr int64_t kDirectBytes = 64 << 10;
+// Up to about this a message travels at once in MPI libraries; a longer one first asks the receiver.
+// Two steps of such messages are faster than one that asks.
+inline constexpr int64_t kEagerBytes = 4000;
 // Large transfers are cut into pieces of this size, one reduced or handed on while the next
 // arrives.
 inline constexpr int64_t kPieceBytes = 256 << 10;

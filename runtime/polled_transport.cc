@@ -40,11 +40,33 @@ void PolledTransport::Receive(int from, uint32_t tag, void* data, int64_t bytes,
 }
 
 void PolledTransport::Submit(Request* request) {
+  if (StartAtOnce(request)) return;
   absl::Status poison = queue_.Push(request);
   if (poison.ok()) {
     TryServe(/*poll=*/false);
   } else {
     request->Complete(std::move(poison));
+  }
+}
+
+// Without the queue, where nobody else uses the library and nothing is before it in the queue.
+bool PolledTransport::StartAtOnce(Request* request) {
+  if (queue_.news() || queue_.sleeping() || serving_.exchange(true)) return false;
+  const bool free = failure_.ok() && !queue_.news();
+  if (free) {
+    StartOne(request);
+    in_flight_.store(in_flight(), std::memory_order_relaxed);
+  }
+  serving_.store(false);
+  if (queue_.news()) TryServe(/*poll=*/false);
+  return free;
+}
+
+void PolledTransport::StartOne(Request* request) {
+  if (request->wire.peer == rank()) {
+    StartSelf(request);
+  } else {
+    Start(request);
   }
 }
 
@@ -98,12 +120,10 @@ bool PolledTransport::StartSubmitted() {
   }
   const bool any = !work.requests.empty();
   while (Request* request = work.requests.Pop()) {
-    if (!failure_.ok()) {
-      Finish(request, failure_);
-    } else if (request->wire.peer == rank()) {
-      StartSelf(request);
+    if (failure_.ok()) {
+      StartOne(request);
     } else {
-      Start(request);
+      Finish(request, failure_);
     }
   }
   return any;

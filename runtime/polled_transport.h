@@ -61,6 +61,9 @@ class PolledTransport : public Transport {
 
  private:
   void Submit(Request* request);
+  // Starts the request here and now if the thread may; false if it must be queued.
+  bool StartAtOnce(Request* request);
+  void StartOne(Request* request);
   // Uses the library unless another thread does; whether anything moved.
   bool TryServe(bool poll);
   bool StartSubmitted();

@@ -32,6 +32,8 @@ class ServiceQueue {
 
   // Whether there is something that Take has not given out.
   bool news() const { return news_.load(); }
+  // Whether a Sleep is under way, which only a Push ends early.
+  bool sleeping() const { return sleeping_.load(std::memory_order_relaxed); }
   Work Take();
   // How often something was handed over; for Sleep.
   uint64_t changes() const;
@@ -42,11 +44,11 @@ class ServiceQueue {
   // Notes a change with mutex_ held; whether a sleeper must be woken.
   bool Note();
 
-  mutable std::mutex mutex_;  // guards all but news_
+  mutable std::mutex mutex_;  // guards all but the atomics
   std::condition_variable wake_;
   Work work_;
   uint64_t changes_ = 0;
-  bool sleeping_ = false;
+  std::atomic<bool> sleeping_{false};  // written with mutex_ held
   std::atomic<bool> news_{false};
 };
 
