@@ -1,6 +1,6 @@
-// FactorMap: an op's index structure, einsum-like. The legal SBP signatures of an op are derived from
-// it (parallel/signatures), never listed by hand: splitting a factor over a mesh axis splits every
-// operand dimension that carries it and leaves results without it partial.
+// FactorMap: an op's index structure, einsum-like. The legal SBP signatures of an op are derived
+// from it (graph/signature.h), never listed by hand: splitting a factor over a mesh axis splits
+// every operand dimension that carries it and leaves results without it partial.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +17,21 @@ inline constexpr int kWhole = -1;
 
 struct Factor {
   std::string name;
-  // How a result that lacks this factor combines when the factor is split: empty = splitting is then
-  // illegal; one entry for all results; else one per result.
+  // How a result that lacks this factor combines when the factor is split: empty = splitting is
+  // then illegal; one entry for all results; else one per result.
   std::vector<Monoid> reduce;
-  // If > 0, the number of parts must divide it (reshape cuts, key/value heads). 0: any number of parts.
+  // If > 0, the number of parts must divide it (reshape cuts, key/value heads). 0: any number of
+  // parts.
   int64_t must_divide = 0;
   // Whether a zigzag split is legal too (the kernel reads multi-interval boxes along it).
   bool zigzag = true;
+  // If >= 0, another factor, each of whose indices owns a run of this one's, all equally long (a
+  // key/value head and the query heads that it serves). Two splits follow. Between runs: what
+  // carries `runs_of` is split along, and the number of parts must divide its extent. Anywhere,
+  // unevenly too: what carries `runs_of` stays whole on every rank, the kernel finding its run by
+  // the boxes, and a result that lacks this factor combines by `reduce`. must_divide must then be
+  // 0, and `runs_of` is not split by itself.
+  int runs_of = -1;
 };
 
 // "If these inputs are P(monoid) and all others B, every result is P(monoid)."

@@ -9,26 +9,37 @@
 namespace weft {
 namespace {
 
-// The operand's Sbp when `factor` is split: S of the dimension that carries it, B if none does,
-// nothing if two do (a diagonal cannot be cut along one of its dimensions).
-std::optional<Sbp> SplitOf(const std::vector<int>& dims, int factor, IndexOrder order) {
-  const auto count = std::count(dims.begin(), dims.end(), factor);
-  if (count == 0) return Sbp::B();
-  if (count > 1) return std::nullopt;
-  const auto dim = std::find(dims.begin(), dims.end(), factor) - dims.begin();
-  return Sbp::S(static_cast<int>(dim), order);
+// A way to split a factor: alone, or in whole runs together with the factor that owns these.
+struct Cut {
+  int factor;
+  int runs_of = -1;         // split along with the factor; -1: none
+  int64_t must_divide = 0;  // by the number of parts; 0: any number
+  bool Splits(int id) const { return id != kWhole && (id == factor || id == runs_of); }
+};
+
+// The operand's Sbp under a cut: S of the dimension that is split, B if none is, nothing if two are
+// (a diagonal cannot be cut along one of its dimensions).
+std::optional<Sbp> SplitOf(const std::vector<int>& dims, const Cut& cut, IndexOrder order) {
+  std::optional<Sbp> split;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (!cut.Splits(dims[d])) continue;
+    if (split) return std::nullopt;
+    split = Sbp::S(static_cast<int>(d), order);
+  }
+  return split.value_or(Sbp::B());
 }
 
-std::optional<Signature> SplitFactor(const FactorMap& map, int id, IndexOrder order) {
-  const Factor& factor = map.factors[id];
-  Signature signature{.inputs = {}, .outputs = {}, .factor = id, .must_divide = factor.must_divide};
+std::optional<Signature> SplitFactor(const FactorMap& map, const Cut& cut, IndexOrder order) {
+  const Factor& factor = map.factors[cut.factor];
+  Signature signature{
+      .inputs = {}, .outputs = {}, .factor = cut.factor, .must_divide = cut.must_divide};
   for (const std::vector<int>& dims : map.inputs) {
-    const std::optional<Sbp> sbp = SplitOf(dims, id, order);
+    const std::optional<Sbp> sbp = SplitOf(dims, cut, order);
     if (!sbp) return std::nullopt;
     signature.inputs.push_back(*sbp);
   }
   for (size_t i = 0; i < map.outputs.size(); ++i) {
-    const std::optional<Sbp> sbp = SplitOf(map.outputs[i], id, order);
+    const std::optional<Sbp> sbp = SplitOf(map.outputs[i], cut, order);
     if (!sbp) return std::nullopt;
     if (sbp->is_split()) {
       signature.outputs.push_back(*sbp);
@@ -41,18 +52,35 @@ std::optional<Signature> SplitFactor(const FactorMap& map, int id, IndexOrder or
   return signature;
 }
 
-// Whether some operand dimension that carries the factor has elements to split.
-bool HasElements(const FactorMap& map, int id, absl::Span<const TensorSpec> inputs,
+// The largest extent of an operand dimension that carries the factor; 0 if none does.
+int64_t ExtentOf(const FactorMap& map, int id, absl::Span<const TensorSpec> inputs,
                  absl::Span<const TensorSpec> outputs) {
-  auto any = [&](const std::vector<std::vector<int>>& dims, absl::Span<const TensorSpec> specs) {
+  int64_t extent = 0;
+  auto scan = [&](const std::vector<std::vector<int>>& dims, absl::Span<const TensorSpec> specs) {
     for (size_t i = 0; i < dims.size(); ++i) {
       for (size_t d = 0; d < dims[i].size(); ++d) {
-        if (dims[i][d] == id && specs[i].shape[d] > 0) return true;
+        if (dims[i][d] == id) extent = std::max(extent, specs[i].shape[d]);
       }
     }
-    return false;
   };
-  return any(map.inputs, inputs) || any(map.outputs, outputs);
+  scan(map.inputs, inputs);
+  scan(map.outputs, outputs);
+  return extent;
+}
+
+// The ways to split the factor, coarsest first; none for one without elements, or that owns runs.
+std::vector<Cut> CutsOf(const FactorMap& map, int id, absl::Span<const TensorSpec> inputs,
+                        absl::Span<const TensorSpec> outputs) {
+  const Factor& factor = map.factors[id];
+  const bool owns_runs = std::any_of(map.factors.begin(), map.factors.end(),
+                                     [&](const Factor& other) { return other.runs_of == id; });
+  const int64_t extent = ExtentOf(map, id, inputs, outputs);
+  if (owns_runs || extent == 0) return {};
+  if (factor.runs_of < 0) return {{.factor = id, .must_divide = factor.must_divide}};
+  const int64_t runs = ExtentOf(map, factor.runs_of, inputs, outputs);
+  CHECK_EQ(factor.must_divide, 0) << factor.name;
+  CHECK(runs > 0 && extent % runs == 0) << factor.name << ": " << extent << " in " << runs;
+  return {{.factor = id, .runs_of = factor.runs_of, .must_divide = runs}, {.factor = id}};
 }
 
 }  // namespace
@@ -66,12 +94,13 @@ std::vector<Signature> DeriveSignatures(const OpDef& op, absl::Span<const Tensor
   all.push_back({.inputs = std::vector<Sbp>(inputs.size(), Sbp::B()),
                  .outputs = std::vector<Sbp>(outputs.size(), Sbp::B())});
   for (int id = 0; id < static_cast<int>(map.factors.size()); ++id) {
-    if (!HasElements(map, id, inputs, outputs)) continue;
-    for (IndexOrder order : {IndexOrder::kContiguous, IndexOrder::kZigzag}) {
-      const Factor& factor = map.factors[id];
-      // Zigzag chunks are half a part: a number of parts that divides does not align them.
-      if (order == IndexOrder::kZigzag && (!factor.zigzag || factor.must_divide > 0)) continue;
-      if (auto signature = SplitFactor(map, id, order)) all.push_back(*std::move(signature));
+    for (const Cut& cut : CutsOf(map, id, inputs, outputs)) {
+      for (IndexOrder order : {IndexOrder::kContiguous, IndexOrder::kZigzag}) {
+        // Zigzag chunks are half a part: a number of parts that divides does not align them.
+        const bool legal = map.factors[id].zigzag && cut.must_divide == 0;
+        if (order == IndexOrder::kZigzag && !legal) continue;
+        if (auto signature = SplitFactor(map, cut, order)) all.push_back(*std::move(signature));
+      }
     }
   }
   for (const Linearity& linear : map.linear) {
@@ -91,7 +120,13 @@ absl::Status CheckSignatures(absl::Span<const Signature> per_axis,
     if (signature.must_divide > 0) {
       int64_t parts = 1;
       for (size_t b = 0; b < per_axis.size(); ++b) {
-        if (per_axis[b].factor == signature.factor) parts *= axis_sizes[b];
+        if (per_axis[b].factor != signature.factor) continue;
+        if (per_axis[b].must_divide > 0) {
+          parts *= axis_sizes[b];
+        } else if (b < a && axis_sizes[b] > 1) {
+          return absl::InvalidArgumentError(absl::StrCat(
+              "axis ", a, " splits in whole runs what axis ", b, " has split inside of them"));
+        }
       }
       if (signature.must_divide % parts != 0) {
         return absl::InvalidArgumentError(

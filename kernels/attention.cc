@@ -1,5 +1,5 @@
-// attention: softmax(scale q k' + mask) v per head, with grouped key/value heads (Ainslie et al., arXiv
-// 2305.13245). The causal mask goes by logical positions. lse is the log of each row's sum.
+// attention: softmax(scale q k' + mask) v per head, with grouped key/value heads (Ainslie et al.,
+// arXiv 2305.13245). The causal mask goes by logical positions. lse is the log of each row's sum.
 #include "graph/grad_context.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/attention_geometry.h"
@@ -14,9 +14,9 @@ absl::StatusOr<TensorSpec> CheckHeads(const InferContext& c, std::string_view op
   const TensorSpec &q = c.in(first), &k = c.in(first + 1), &v = c.in(first + 2);
   WEFT_RETURN_IF_ERROR(RequireFloat(q));
   const auto error = [&](std::string_view what) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(std::string(op), " of q ", q.ToString(), ", k ", k.ToString(), ", v ",
-                     v.ToString(), ": ", std::string(what)));
+    return absl::InvalidArgumentError(absl::StrCat(std::string(op), " of q ", q.ToString(), ", k ",
+                                                   k.ToString(), ", v ", v.ToString(), ": ",
+                                                   std::string(what)));
   };
   if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4) {
     return error("each must be [batch,sequence,heads,head_dim]");
@@ -46,27 +46,29 @@ InferredSpecs InferAttentionGrad(const InferContext& c) {
   const bool has_dlse = c.num_inputs() > 6;
   if (c.in(0) != o || c.in(4) != o || c.in(5) != StatisticsOf(o) ||
       (has_dlse && c.in(6) != StatisticsOf(o))) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("attention_grad needs do and o ", o.ToString(), " and lse ",
-                     StatisticsOf(o).ToString(), ", got ", c.in(0).ToString(), ", ",
-                     c.in(4).ToString(), " and ", c.in(5).ToString()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "attention_grad needs do and o ", o.ToString(), " and lse ", StatisticsOf(o).ToString(),
+        ", got ", c.in(0).ToString(), ", ", c.in(4).ToString(), " and ", c.in(5).ToString()));
   }
   return std::vector<TensorSpec>{c.in(1), c.in(2), c.in(3)};
 }
 
-// Batch, and heads. Parts of the heads must hold whole groups, so their number divides the key heads;
-// with one query head per key head any parts do.
+// Batch, and heads: with their key heads where whole groups stay together, else with all key heads
+// on every rank, dk and dv then being sums over the ranks' query heads.
 FactorMap AttentionLayout(const LayoutContext& c, int q) {
   FactorMap map;
-  const int64_t heads = c.in(q).shape[2], kv_heads = c.in(q + 1).shape[2];
-  const int batch = map.Add({"batch", {}});
-  const int head = map.Add({"heads", {}, heads == kv_heads ? 0 : kv_heads});
+  const int batch = map.Add({.name = "batch"});
+  const bool grouped = c.in(q).shape[2] != c.in(q + 1).shape[2];
+  const int kv_head = map.Add({.name = "kv_heads"});
+  const int head =
+      grouped ? map.Add({.name = "heads", .reduce = {Monoid::kSum}, .runs_of = kv_head}) : kv_head;
   const std::vector<int> rows = {batch, kWhole, head, kWhole}, statistics = {batch, kWhole, head};
-  map.inputs = {rows, rows, rows};
+  const std::vector<int> kv_rows = {batch, kWhole, kv_head, kWhole};
+  map.inputs = {rows, kv_rows, kv_rows};
   map.outputs = {rows, statistics};
   if (q == 1) {  // the gradient: do, q, k, v, o, lse, dlse
-    map.inputs = {rows, rows, rows, rows, rows, statistics};
-    map.outputs = {rows, rows, rows};
+    map.inputs = {rows, rows, kv_rows, kv_rows, rows, statistics};
+    map.outputs = {rows, kv_rows, kv_rows};
     map.linear = {{Monoid::kSum, {0}}};
     if (c.num_inputs() > 6) {
       map.inputs.push_back(statistics);
@@ -79,8 +81,7 @@ FactorMap AttentionLayout(const LayoutContext& c, int q) {
 std::vector<Value> AttentionGradient(GradContext& g) {
   Value doo = g.output_grad(0);
   if (!doo) doo = g.Emit1("scale", {g.output(0)}, {{"factor", 0.0}});
-  std::vector<Value> inputs = {doo,         g.input(0),  g.input(1),
-                               g.input(2), g.output(0), g.output(1)};
+  std::vector<Value> inputs = {doo, g.input(0), g.input(1), g.input(2), g.output(0), g.output(1)};
   if (g.output_grad(1)) inputs.push_back(g.output_grad(1));
   return g.Emit("attention_grad", std::move(inputs), g.attrs());
 }

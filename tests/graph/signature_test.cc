@@ -58,6 +58,54 @@ TEST(Signature, OneOperandIsPartialByOneMonoid) {
   EXPECT_FALSE(CheckSignatures({sum, max}, {2, 2}).ok());
 }
 
+// "What is x of every head, weighted by w of the head's group": 6 heads in 2 groups. `dw` sums over
+// the heads of a group.
+OpDef Grouped() {
+  return {.name = "grouped",
+          .inputs = {"x", "w"},
+          .outputs = {"y", "dw"},
+          .layout = [](const LayoutContext&) {
+            FactorMap map;
+            const int group = map.Add({.name = "group"});
+            const int head = map.Add({.name = "head", .reduce = {Monoid::kSum}, .runs_of = group});
+            const int row = map.Add({.name = "row", .reduce = {Monoid::kSum}});
+            map.inputs = {{row, head}, {group}};
+            map.outputs = {{row, head}, {group}};
+            return map;
+          }};
+}
+
+std::vector<Signature> GroupedSignatures() {
+  const std::vector<TensorSpec> inputs = {{{5, 6}}, {{2}}}, outputs = {{{5, 6}}, {{2}}};
+  return DeriveSignatures(Grouped(), inputs, outputs, {});
+}
+
+TEST(Signature, RunsAreSplitWithTheirOwnersOrInside) {
+  const Sbp b = Sbp::B(), z = Sbp::S(1, IndexOrder::kZigzag), rows = Sbp::S(0);
+  const Sbp zigzag_rows = Sbp::S(0, IndexOrder::kZigzag);
+  const std::vector<Signature> want = {
+      {.inputs = {b, b}, .outputs = {b, b}},
+      {.inputs = {Sbp::S(1), Sbp::S(0)},
+       .outputs = {Sbp::S(1), Sbp::S(0)},
+       .factor = 1,
+       .must_divide = 2},
+      {.inputs = {Sbp::S(1), b}, .outputs = {Sbp::S(1), Sbp::P()}, .factor = 1},
+      {.inputs = {z, b}, .outputs = {z, Sbp::P()}, .factor = 1},
+      {.inputs = {rows, b}, .outputs = {rows, Sbp::P()}, .factor = 2},
+      {.inputs = {zigzag_rows, b}, .outputs = {zigzag_rows, Sbp::P()}, .factor = 2},
+  };
+  EXPECT_EQ(GroupedSignatures(), want);
+}
+
+TEST(Signature, RunsAreNotSplitAfterTheirInsides) {
+  const Signature between = GroupedSignatures()[1], inside = GroupedSignatures()[2];
+  EXPECT_TRUE(CheckSignatures({between, inside}, {2, 2}).ok());
+  EXPECT_FALSE(CheckSignatures({inside, between}, {2, 2}).ok());
+  EXPECT_TRUE(CheckSignatures({inside, between}, {1, 2}).ok());
+  EXPECT_FALSE(CheckSignatures({between, inside}, {3, 1}).ok());
+  EXPECT_TRUE(CheckSignatures({between, inside}, {2, 7}).ok());
+}
+
 // A result that lacks a factor without `reduce` makes the split illegal, and so does a diagonal.
 TEST(Signature, WhatCannotBeSplitIsNot) {
   OpDef op{.name = "op", .inputs = {"x"}, .outputs = {"y"}};

@@ -1,5 +1,7 @@
 #include "tests/kernels/op_samples.h"
 
+#include <utility>
+
 namespace weft::testing {
 namespace {
 
@@ -52,6 +54,7 @@ class Samples {
   void Sources();
   void Optimizers();
   void Model();
+  void Attention();
   std::vector<OpSample> Take() { return std::move(all_); }
 
  private:
@@ -104,9 +107,13 @@ void Samples::Movement() {
   Add("transpose", {{"perm", Ints{2, 0, 1}}}, {X({5, 3, 7})});
   Add("transpose", {{"perm", Ints{-1, 0}}}, {X({5, 7})});
   Add("slice", {{"begins", Ints{0, 2}}, {"ends", Ints{5, 6}}}, {X({5, 7})});
+  Add("slice", {{"begins", Ints{0, 1, 0}}, {"ends", Ints{5, 3, 7}}}, {X({5, 4, 7})});
+  Add("slice", {{"begins", Ints{1, 0, 2}}, {"ends", Ints{3, 5, 2}}}, {X({4, 5, 7})});
+  Add("pad", {{"begins", Ints{1, 0, 0}}, {"shape", Ints{3, 5, 8}}}, {X({2, 5, 7})});
   Add("pad", {{"begins", Ints{0, 2}}, {"shape", Ints{5, 9}}}, {X({5, 4})});
   Add("concat", {{"axis", int64_t{-1}}}, {X({5, 3}), X({5, 2}), X({5, 7})});
   Add("concat", {{"axis", int64_t{0}}}, {X({2, 7}), X({3, 7})});
+  Add("concat", {{"axis", int64_t{1}}}, {X({5, 1, 7}), X({5, 0, 7}), X({5, 3, 7})});
   Add("broadcast_to", {{"shape", Ints{3, 5, 7}}}, {X({5, 1})});
 }
 
@@ -172,12 +179,21 @@ void Samples::Model() {
       {X({3, 5, 7}), X({3, 5, 7}), X({7}), Statistic({3, 5}, -1, 1), Statistic({3, 5}, 0.5, 1)});
   Add("rope", {}, {X({2, 5, 3, 6})});
   Add("rope", {{"interleaved", true}, {"inverse", true}}, {X({2, 5, 3, 6})});
+  Attention();
+}
+
+// Key heads that serve three query heads each, two unevenly splittable ones, and one each.
+void Samples::Attention() {
   for (bool causal : {false, true}) {
     const Attrs attrs{{"causal", causal}};
-    Add("attention", attrs, {X({2, 5, 6, 4}), X({2, 5, 2, 4}), X({2, 5, 2, 3})});
-    Add("attention_grad", attrs,
-        {X({2, 5, 6, 3}), X({2, 5, 6, 4}), X({2, 5, 2, 4}), X({2, 5, 2, 3}), X({2, 5, 6, 3}),
-         Statistic({2, 5, 6}, 6, 7)});
+    for (const auto& [heads, kv_heads] : {std::pair<int64_t, int64_t>{6, 2}, {4, 2}, {3, 3}}) {
+      const Shape q = {2, 5, heads, 4}, k = {2, 5, kv_heads, 4}, v = {2, 5, kv_heads, 3};
+      const Shape o = {2, 5, heads, 3}, lse = {2, 5, heads};
+      Add("attention", attrs, {X(q), X(k), X(v)});
+      Add("attention_grad", attrs, {X(o), X(q), X(k), X(v), X(o), Statistic(lse, 6, 7)});
+      Add("attention_grad", attrs,
+          {X(o), X(q), X(k), X(v), X(o), Statistic(lse, 6, 7), Statistic(lse, -1, 1)});
+    }
   }
 }
 
