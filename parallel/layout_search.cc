@@ -10,8 +10,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostSweeps = 12;
-// A value with more readers than this does not wake them all when one of them changes.
-constexpr size_t kManyReaders = 16;
 
 }  // namespace
 

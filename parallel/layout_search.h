@@ -20,6 +20,8 @@
 namespace weft {
 
 inline constexpr double kImprovement = 1 - 1e-9;  // what counts as cheaper
+// A value with more readers than this does not wake them all when one of them changes.
+inline constexpr size_t kManyReaders = 16;
 
 // Deterministic: equal graphs get equal layouts. Refers to the graph, which must not change
 // meanwhile.
@@ -89,6 +91,7 @@ class LayoutSearch {
   using Trail = std::vector<std::pair<int, const LayoutChoice*>>;
   bool Pull(int node, int axis, int output, Sbp wanted, int depth, Trail& trail);
   void PullInputs(int node, int axis, const Signature& signature, int depth, Trail& trail);
+  void ChooseReaders(Trail& trail);
   void Change(int node, const LayoutChoice& choice, Trail& trail);
   void Undo(size_t length, Trail& trail);
   bool Converts(int node);

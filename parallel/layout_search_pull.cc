@@ -10,6 +10,8 @@ namespace weft {
 namespace {
 
 constexpr int kDepth = 4;  // nodes in a chain that move together
+// A node with more operands than this (the sum of all gradients' squares) does not move with each.
+constexpr size_t kManyOperands = 16;
 
 }  // namespace
 
@@ -47,6 +49,7 @@ bool LayoutSearch::TryPull(int n, int axis, int s) {
     return false;
   }
   Change(n, choice, trail);
+  ChooseReaders(trail);
   const double after = Total(trail);
   Trail redo;
   for (const auto& [node, old] : trail) redo.emplace_back(node, nodes_[node].choice);
@@ -101,6 +104,28 @@ bool LayoutSearch::Pull(int n, int axis, int output, Sbp wanted, int depth, Trai
     }
   }
   return false;
+}
+
+// Lets those choose anew who read what the moved nodes read or make: a value that is partial for
+// one reader still has to be reduced if another wants it whole.
+void LayoutSearch::ChooseReaders(Trail& trail) {
+  std::set<int> readers, moved;
+  for (const auto& [n, old] : trail) {
+    moved.insert(n);
+    const Node& node = graph_.nodes[n];
+    for (const auto& values :
+         {absl::MakeConstSpan(node.inputs), absl::MakeConstSpan(node.outputs)}) {
+      for (Value v : values) {
+        if (!v || values_[v.id].free || values_[v.id].consumers.size() > kManyReaders) continue;
+        for (int reader : values_[v.id].consumers) readers.insert(reader);
+      }
+    }
+  }
+  for (int n : readers) {
+    if (moved.contains(n) || graph_.nodes[n].inputs.size() > kManyOperands) continue;
+    const LayoutChoice* const old = nodes_[n].choice;
+    if (Choose(n, /*first=*/false)) trail.emplace_back(n, old);
+  }
 }
 
 void LayoutSearch::Change(int n, const LayoutChoice& choice, Trail& trail) {

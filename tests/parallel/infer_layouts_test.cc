@@ -82,6 +82,8 @@ TEST_F(InferLayoutsTest, MegatronMlpHasOneAllReducePerLayer) {
   for (int layer = 0; layer < 3; ++layer) {
     x = AddMlp(g, x, layer, "[model:S(1)]", "[model:S(0)]").x;
   }
+  // As in a decoder; the total of x alone could be taken of partial sums.
+  x = g.Op("norm", {x}, {}, "norm");
   g.Output("loss", g.Op("total", {x}, {}, "loss"));
   const Graph graph = Infer(g);
   for (int layer = 0; layer < 3; ++layer) {
@@ -97,6 +99,40 @@ TEST_F(InferLayoutsTest, MegatronMlpHasOneAllReducePerLayer) {
                                             "layer2.down_product: all-reduce over model",
                                             "loss: all-reduce over data"));
   EXPECT_EQ(LayoutOf(graph, graph.values[graph.outputs[0].value.id].name), "[data:B, model:B]");
+}
+
+// The gradient dk of a value that all ranks hold whole comes as partial sums, passes through a
+// linear op and then has two readers: the gradients of a weight and of the layer's input, to which
+// another partial sum is added. As partial sums they need one reduction of the input's gradient and
+// one of the weight's, a step; but neither reader alone can spare the reduction of what both read.
+TEST_F(InferLayoutsTest, ReadersOfPartialSumsChangeTogether) {
+  GraphBuilder g(ops_, MakeMesh("model:4"));
+  const auto tensor = [&](const char* name, Shape shape, const char* layout) {
+    Value v = g.Input(name, {std::move(shape), DType::kF32});
+    g.Annotate(v, layout);
+    return v;
+  };
+  const Attrs back = {{"equation", "bo,io->bi"}};
+  Value x = tensor("x", {4096, 256}, "[]"), turn = tensor("turn", {128, 128}, "[]");
+  Value ds = tensor("ds", {4096, 512}, "[model:S(1)]"),
+        dq = tensor("dq", {4096, 256}, "[model:S(1)]");
+  Value keys = tensor("keys", {128, 512}, "[model:S(1)]");
+  Value wq = tensor("wq", {256, 256}, "[model:S(1)]");
+  Value w = g.Parameter("w", {{256, 128}, DType::kF32}, Constant(0));
+  g.Annotate(w, "[]");
+  Value dk = g.Op("contract", {g.Op("contract", {ds, keys}, back, "dk"), turn}, back, "turned");
+  Value dw = g.Op("accumulate", {g.Op("contract", {x, dk}, {{"equation", "bi,bo->io"}}, "dw")}, {},
+                  "dw_sum");
+  g.Update(w, g.Op("step", {w, dw}, {}, "w_next"));
+  Value dx =
+      g.Op("add", {g.Op("contract", {dk, w}, back), g.Op("contract", {dq, wq}, back)}, {}, "dx");
+  g.Output("loss", g.Op("total", {g.Op("norm", {dx}, {}, "norm")}, {}, "loss"));
+  const Graph graph = Infer(g);
+  for (const char* name : {"dk", "turned", "dw_sum", "dx"}) {
+    EXPECT_EQ(LayoutOf(graph, name), "[model:P(sum)]") << name;
+  }
+  EXPECT_THAT(Moves(), testing::UnorderedElementsAre("dx: all-reduce over model",
+                                                     "dw_sum: all-reduce over model"));
 }
 
 // Forward and backward of one weight under data parallelism.
