@@ -1,4 +1,5 @@
-// concat: operands one after the other along `axis`, which stays whole on every rank.
+// concat: operands one after the other along `axis`, which is whole on every rank (parts of operands
+// and result would not align). Every other dimension may be split.
 #include <string>
 
 #include "graph/grad_context.h"

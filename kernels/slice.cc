@@ -1,5 +1,6 @@
 // slice(x; begins, ends) takes a rectangle of x; pad(x; begins, shape) puts x into a larger tensor
-// of zeros at `begins`. Each is the other's gradient. Dimensions that are cut or padded stay whole.
+// of zeros at `begins`. Each is the other's gradient. Every dimension may be split but those that are
+// cut or padded: these are whole on every rank, since their parts in x and y would not align.
 #include <cstring>
 
 #include "graph/grad_context.h"

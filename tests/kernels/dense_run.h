@@ -1,5 +1,5 @@
-// Runs one kernel on host tensors: values as doubles, whole or a box of a logical tensor. Workspace and
-// results start as NaN, and a workspace that is overrun fails the test.
+// Runs one kernel on host tensors: values as doubles, whole or a box of a logical tensor. Workspace
+// and results start as NaN, and a workspace that is overrun fails the test.
 #pragma once
 
 #include <cmath>
@@ -12,8 +12,8 @@
 
 #include "graph/op_def.h"
 #include "gtest/gtest.h"
+#include "kernels/all_ops.h"
 #include "kernels/dispatch.h"
-#include "kernels/op_list.h"
 #include "runtime/box.h"
 #include "runtime/kernel.h"
 #include "runtime/tensor_spec.h"
@@ -148,12 +148,7 @@ struct RunOptions {
 inline const OpDef& FindOp(const std::string& name) {
   static const OpRegistry* ops = [] {
     auto* made = new OpRegistry;
-    DefineEinsum(*made);
-    DefineAttention(*made);
-    DefineHeadCrossEntropy(*made);
-    DefineEmbedding(*made);
-    DefineRope(*made);
-    DefineNorm(*made);
+    DefineAllOps(*made);
     return made;
   }();
   return *ops->Find(name);
@@ -197,7 +192,8 @@ inline absl::StatusOr<std::vector<Dense>> TryRun(const std::string& name, const 
   }
   for (size_t i = 0; i < inferred->size(); ++i) {
     const TensorSpec& spec = (*inferred)[i];
-    results.push_back({spec, options.boxes.empty() ? Box::Whole(spec.shape) : options.boxes[i], {}});
+    results.push_back(
+        {spec, options.boxes.empty() ? Box::Whole(spec.shape) : options.boxes[i], {}});
     local_out.push_back({results[i].box.shape(), spec.dtype});
   }
   for (size_t i = 0; i < results.size(); ++i) {
@@ -232,7 +228,7 @@ inline absl::StatusOr<std::vector<Dense>> TryRun(const std::string& name, const 
 
 // As TryRun for what must succeed.
 inline std::vector<Dense> RunOp(const std::string& name, const Attrs& attrs,
-                              const std::vector<Dense>& inputs, const RunOptions& options = {}) {
+                                const std::vector<Dense>& inputs, const RunOptions& options = {}) {
   auto results = TryRun(name, attrs, inputs, options);
   EXPECT_TRUE(results.ok()) << name << ": " << results.status();
   return results.ok() ? *std::move(results) : std::vector<Dense>(8);
