@@ -5,8 +5,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/all_ops.h"
+#include "launcher/cluster.h"
 #include "launcher/plan_text.h"
 #include "launcher/ranks.h"
+#include "launcher/simulate_text.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -70,6 +72,19 @@ int Run(const PlanCommand& command) {
   OpRegistry ops;
   DefineAllOps(ops);
   const absl::StatusOr<std::string> text = PlanText(*job, ops);
+  if (!text.ok()) return Finish(text.status(), true);
+  std::printf("%s", text->c_str());
+  return kExitDone;
+}
+
+int Run(const SimulateCommand& command) {
+  const absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides);
+  if (!job.ok()) return Finish(job.status(), true);
+  const absl::StatusOr<Cluster> cluster = LoadCluster(command.cluster);
+  if (!cluster.ok()) return Finish(cluster.status(), true);
+  OpRegistry ops;
+  DefineAllOps(ops);
+  const absl::StatusOr<std::string> text = SimulateText(*job, *cluster, ops, command.steps);
   if (!text.ok()) return Finish(text.status(), true);
   std::printf("%s", text->c_str());
   return kExitDone;

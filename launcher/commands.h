@@ -36,6 +36,12 @@ struct PlanCommand {
   std::string format = "text";
 };
 
+struct SimulateCommand {
+  JobArguments job;
+  std::string cluster;  // file
+  int steps = 4;
+};
+
 struct GenerateCommand {
   std::string checkpoint;
   std::string prompt;
@@ -46,6 +52,7 @@ struct GenerateCommand {
 
 int Run(const TrainCommand& command);
 int Run(const PlanCommand& command);
+int Run(const SimulateCommand& command);
 int Run(const GenerateCommand& command);
 // Devices, MPI, CPU features.
 int RunDoctor();

@@ -41,7 +41,7 @@ const EnumDescriptor* FindEnum(const Descriptor& type, const std::string& name) 
   return nullptr;
 }
 
-// Puts the parser's messages in the words of a job's author.
+// Puts the parser's messages in the words of the text's author.
 std::string Reword(const Descriptor& root, const std::string& message) {
   const std::vector<std::string> parts = absl::StrSplit(message, '"');
   if (parts.size() >= 4 && absl::StartsWith(message, "Message type ")) {
@@ -58,7 +58,7 @@ std::string Reword(const Descriptor& root, const std::string& message) {
     return absl::StrCat("'", parts[1], "' is not a value of ", parts[3], Suggest(parts[1], names));
   }
   if (parts.size() >= 2 && absl::StartsWith(message, "Extension ")) {
-    return absl::StrCat("'[", parts[1], "]' is an extension; jobs have none, drop it");
+    return absl::StrCat("'[", parts[1], "]' is an extension; there are none, drop it");
   }
   if (absl::StartsWith(message, "Message is too deep")) {
     return absl::StrCat("nested more than ", kMaxNesting, " levels deep");
@@ -127,7 +127,7 @@ absl::Status ParseStrictText(const std::string& text, const std::string& file, M
                              FieldOrigins* origins) {
   if (text.size() > kMaxTextBytes) {
     return absl::InvalidArgumentError(
-        absl::StrCat(file, ": ", text.size(), " bytes are no job; the limit is ", kMaxTextBytes));
+        absl::StrCat(file, ": ", text.size(), " bytes; the limit is ", kMaxTextBytes));
   }
   FirstError error(*message->GetDescriptor(), file, text);
   TextFormat::ParseInfoTree tree;
@@ -141,6 +141,17 @@ absl::Status ParseStrictText(const std::string& text, const std::string& file, M
   }
   RecordOrigins(*message, file, "", tree, origins);
   return absl::OkStatus();
+}
+
+std::string PlaceOf(const std::string& path, const FieldOrigins& origins) {
+  std::string written = path;
+  while (true) {
+    const auto it = origins.find(written);
+    if (it != origins.end()) return absl::StrCat(it->second, ": ", path, ": ");
+    if (written.empty()) return absl::StrCat(path, ": ");
+    const size_t dot = written.rfind('.');
+    written = dot == std::string::npos ? "" : written.substr(0, dot);
+  }
 }
 
 std::vector<std::string> FieldNames(const Descriptor& type) {

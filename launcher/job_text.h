@@ -24,6 +24,10 @@ using FieldOrigins = std::map<std::string, std::string>;
 absl::Status ParseStrictText(const std::string& text, const std::string& file,
                              google::protobuf::Message* message, FieldOrigins* origins);
 
+// "tiny.pbtxt:9:9: train.steps: ", how an error about the field at `path` begins: where it was
+// written, or the nearest enclosing field that was; origins[""] stands for the whole.
+std::string PlaceOf(const std::string& path, const FieldOrigins& origins);
+
 // Names of a message's fields, in declaration order.
 std::vector<std::string> FieldNames(const google::protobuf::Descriptor& type);
 

@@ -117,22 +117,11 @@ class Checker {
   }
 
  private:
-  // "tiny.pbtxt:9:9: train.steps: ": the field, or the nearest enclosing one that was written.
-  std::string At(const std::string& path) const {
-    std::string written = path;
-    while (true) {
-      auto it = origins_.find(written);
-      if (it != origins_.end()) return absl::StrCat(it->second, ": ", path, ": ");
-      if (written.empty()) return absl::StrCat(path, ": ");
-      const size_t dot = written.rfind('.');
-      written = dot == std::string::npos ? "" : written.substr(0, dot);
-    }
-  }
   absl::Status Wrong(const std::string& path, const std::string& why) const {
-    return absl::InvalidArgumentError(absl::StrCat(At(path), why));
+    return absl::InvalidArgumentError(absl::StrCat(PlaceOf(path, origins_), why));
   }
   absl::Status NotBuilt(const std::string& path, const std::string& why) const {
-    return absl::UnimplementedError(absl::StrCat(At(path), why));
+    return absl::UnimplementedError(absl::StrCat(PlaceOf(path, origins_), why));
   }
 
   // The field at `path`, and the message that holds it; nullptr if that message is absent.

@@ -17,6 +17,9 @@ void AddJobArguments(CLI::App* command, weft::JobArguments* job) {
   command->add_option("--set", job->overrides.sets, "PATH=VALUE: override a field of the job")
       ->allow_extra_args(false);
   command->add_option("--mesh", job->overrides.mesh, "override the mesh, e.g. data:2,model:2");
+}
+
+void AddRanksArgument(CLI::App* command, weft::JobArguments* job) {
   command->add_option("--ranks", job->ranks, "ranks as threads of this process");
 }
 
@@ -37,6 +40,7 @@ int main(int argc, char** argv) {
   CLI::App* train_app =
       app.add_subcommand("train", "train a job; alone, with --ranks or under mpirun");
   AddJobArguments(train_app, &train.job);
+  AddRanksArgument(train_app, &train.job);
   train_app->add_option("--metrics", train.metrics, "append one JSON object a step to this file");
   train_app->add_flag("--resume", train.options.resume, "go on from the newest checkpoint");
   train_app->add_option("--minutes", train.options.minutes,
@@ -50,7 +54,17 @@ int main(int argc, char** argv) {
   weft::PlanCommand plan;
   CLI::App* plan_app = app.add_subcommand("plan", "compile a job and show the plan; runs nothing");
   AddJobArguments(plan_app, &plan.job);
+  AddRanksArgument(plan_app, &plan.job);
   plan_app->add_option("--format", plan.format, "text")->check(CLI::IsMember({"text"}));
+
+  weft::SimulateCommand simulate;
+  CLI::App* simulate_app = app.add_subcommand(
+      "simulate", "run a job's plans on virtual streams, on a cluster that need not be there");
+  AddJobArguments(simulate_app, &simulate.job);
+  simulate_app->add_option("--cluster", simulate.cluster, "cluster file (protobuf text)")
+      ->required();
+  simulate_app->add_option("--steps", simulate.steps, "steps to simulate; times are their mean")
+      ->check(CLI::Range(1, 10000));
 
   weft::GenerateCommand generate;
   CLI::App* generate_app = app.add_subcommand("generate", "continue a text with a trained model");
@@ -70,6 +84,7 @@ int main(int argc, char** argv) {
   }
   if (train_app->parsed()) return weft::Run(train);
   if (plan_app->parsed()) return weft::Run(plan);
+  if (simulate_app->parsed()) return weft::Run(simulate);
   if (generate_app->parsed()) return weft::Run(generate);
   if (doctor_app->parsed()) return weft::RunDoctor();
   return weft::kExitBadJob;
