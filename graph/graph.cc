@@ -9,6 +9,13 @@
 namespace weft {
 namespace {
 
+// How the text form writes an attribute of this one's type.
+const char* TextField(const Attr& attr) {
+  constexpr const char* kFields[] = {"value { i: 1 }", "value { f: 1.0 }", "value { b: true }",
+                                     "value { s: \"text\" }", "value { ints { values: 1 } }"};
+  return kFields[attr.index()];
+}
+
 bool IsOptional(const std::string& operand) { return operand.back() == '?'; }
 bool IsVariadic(const std::string& operand) { return operand.back() == '*'; }
 
@@ -51,7 +58,7 @@ absl::Status CheckOperandCount(const OpDef& op, const std::vector<Value>& inputs
   const bool variadic = !op.inputs.empty() && IsVariadic(op.inputs.back());
   if (n > op.inputs.size() && !variadic) {
     return absl::InvalidArgumentError(
-        absl::StrCat(n, " operands; ", op.name, " takes ", op.inputs.size()));
+        absl::StrCat(n, " operands; ", op.name, " takes (", absl::StrJoin(op.inputs, ", "), ")"));
   }
   for (size_t i = 0; i < op.inputs.size(); ++i) {
     if (!IsOptional(op.inputs[i]) && (i >= n || !inputs[i])) {
@@ -75,7 +82,8 @@ absl::Status CompleteAttrs(const OpDef& op, Attrs& attrs) {
     }
     if (it->second.index() != value.index()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("attribute '", name, "' of ", op.name, " has the wrong type"));
+          absl::StrCat("attribute '", name, "' of ", op.name, " has the wrong type; write ",
+                       TextField(it->second)));
     }
   }
   for (const auto& [name, value] : op.attrs) {

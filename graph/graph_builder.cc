@@ -43,6 +43,17 @@ GraphBuilder::GraphBuilder(const OpRegistry& ops, Mesh mesh, int64_t seed)
   graph_.meshes = {std::move(mesh)};
 }
 
+GraphBuilder::GraphBuilder(const OpRegistry& ops, Graph graph, int64_t seed)
+    : ops_(ops), seed_(seed), graph_(std::move(graph)) {
+  for (const ValueInfo& value : graph_.values) names_.insert(value.name);
+  for (const Node& node : graph_.nodes) names_.insert(node.name);
+  for (Variable& variable : graph_.variables) {
+    if (variable.init_attrs.Has("seed") && variable.init_attrs.Int("seed") == 0) {
+      variable.init_attrs.Set("seed", MixSeed(seed_, variable.name));
+    }
+  }
+}
+
 std::string GraphBuilder::Qualified(std::string_view name) const {
   return absl::StrCat(prefix_, std::string(name));
 }

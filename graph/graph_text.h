@@ -14,11 +14,12 @@ namespace weft {
 // Canonical text of any graph, before or after the passes.
 std::string GraphText(const Graph& graph);
 
-// Reads GraphText's form from untrusted text. `file` stands before the line number in errors. The
-// graph's nodes point into `ops`, which must outlive it. Errors: InvalidArgument
+// Reads GraphText's form from untrusted text. `file` stands before the line number in errors; `mesh`
+// is what a text that names no mesh lies on. The graph's nodes point into `ops`, which must outlive
+// it. Errors: InvalidArgument
 // "file:line: node 'x': ..." for syntax, unknown ops, undefined or repeated names, wrong
 // attributes, shapes and layouts; whatever comes out is legal by Verify.
 absl::StatusOr<Graph> ParseGraphText(std::string_view text, const OpRegistry& ops,
-                                     std::string_view file = "graph");
+                                     std::string_view file = "graph", const Mesh& mesh = {});
 
 }  // namespace weft

@@ -10,6 +10,7 @@
 #include "graph/graph.pb.h"
 #include "graph/graph_text.h"
 #include "graph/spec_text.h"
+#include "runtime/near_name.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -38,7 +39,9 @@ class FirstError : public google::protobuf::io::ErrorCollector {
 
 class Parser {
  public:
-  Parser(const OpRegistry& ops, std::string_view file) : ops_(ops), file_(file) {}
+  Parser(const OpRegistry& ops, std::string_view file, const Mesh& mesh) : ops_(ops), file_(file) {
+    graph_.meshes = {mesh};
+  }
   absl::StatusOr<Graph> Parse(const std::string& text);
 
  private:
@@ -55,6 +58,9 @@ class Parser {
   absl::StatusOr<Value> AddValue(const ValueDef& def, std::string default_name, TensorSpec spec,
                                  Rate rate);
   absl::StatusOr<Value> Find(const std::string& name) const;
+  // "; did you mean 'x'?" among the values so far.
+  std::string SuggestValue(const std::string& name) const;
+  absl::StatusOr<const OpDef*> FindOp(const std::string& name) const;
   absl::Status Claim(const std::string& name);
   template <typename Map>
   absl::StatusOr<Attrs> ReadAttrs(const OpDef& op, const Map& map) const;
@@ -102,13 +108,33 @@ absl::StatusOr<Value> Parser::Find(const std::string& name) const {
                      "' is used before it is defined; a graph has no cycles, and its "
                      "nodes stand after their operands"));
   }
-  return absl::InvalidArgumentError(absl::StrCat("nothing is named '", name, "'"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("nothing is named '", name, "'", SuggestValue(name)));
+}
+
+std::string Parser::SuggestValue(const std::string& name) const {
+  std::vector<std::string> known;
+  for (const auto& [value, unused] : values_) known.push_back(value);
+  const std::string near = NearName(name, known);
+  if (!near.empty()) return absl::StrCat("; did you mean '", near, "'?");
+  return "; name an input, a variable or a node that stands before";
+}
+
+absl::StatusOr<const OpDef*> Parser::FindOp(const std::string& name) const {
+  if (const OpDef* op = ops_.Find(name)) return op;
+  std::vector<std::string> known;
+  for (const OpDef* op : ops_.All()) known.push_back(op->name);
+  return absl::InvalidArgumentError(
+      absl::StrCat("no op is named '", name, "'", Suggest(name, known)));
 }
 
 absl::Status Parser::Claim(const std::string& name) {
-  if (name.empty()) return absl::InvalidArgumentError("the name is empty");
+  if (name.empty()) {
+    return absl::InvalidArgumentError("the name is empty; give every element a name");
+  }
   if (names_.insert(name).second) return absl::OkStatus();
-  return absl::InvalidArgumentError("the name is taken");
+  return absl::InvalidArgumentError(
+      "the name is taken; inputs, variables and nodes each need a name of their own");
 }
 
 template <typename Map>
@@ -138,7 +164,8 @@ absl::StatusOr<Value> Parser::AddValue(const ValueDef& def, std::string default_
   }
   if (info.mesh < 0 || info.mesh >= static_cast<int>(graph_.meshes.size())) {
     return absl::InvalidArgumentError(
-        absl::StrCat("mesh ", info.mesh, " of ", graph_.meshes.size(), " does not exist"));
+        absl::StrCat("mesh ", info.mesh, " of ", graph_.meshes.size(),
+                     " does not exist; meshes count from 0"));
   }
   const Mesh& mesh = graph_.meshes[info.mesh];
   if (!def.annotation().empty()) {
@@ -151,7 +178,8 @@ absl::StatusOr<Value> Parser::AddValue(const ValueDef& def, std::string default_
   }
   const Value value{static_cast<int>(graph_.values.size())};
   if (!values_.emplace(info.name, value).second) {
-    return absl::InvalidArgumentError(absl::StrCat("two values are named '", info.name, "'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("two values are named '", info.name, "'; rename one of them"));
   }
   graph_.values.push_back(std::move(info));
   return value;
@@ -200,10 +228,7 @@ absl::StatusOr<std::vector<TensorSpec>> Parser::Infer(const NodeDef& def, Node& 
     }
     return InputSpecs(graph_, node);
   }
-  node.op = ops_.Find(def.op());
-  if (node.op == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat("no op is named '", def.op(), "'"));
-  }
+  WEFT_ASSIGN_OR_RETURN(node.op, FindOp(def.op()));
   WEFT_RETURN_IF_ERROR(CheckOperandCount(*node.op, node.inputs));
   WEFT_ASSIGN_OR_RETURN(node.attrs, ReadAttrs(*node.op, def.attrs()));
   const std::vector<TensorSpec> inputs = InputSpecs(graph_, node);
@@ -222,7 +247,8 @@ absl::Status Parser::AddResults(const NodeDef& def, Node& node, std::vector<Tens
     WEFT_RETURN_IF_ERROR(CheckSize(specs[i]));
     if (!value_def.type().empty() && value_def.type() != specs[i].ToString()) {
       return absl::InvalidArgumentError(absl::StrCat("result ", i, " is ", specs[i].ToString(),
-                                                     " but the text says ", value_def.type()));
+                                                     " but the text says ", value_def.type(),
+                                                     "; correct the text or leave the type out"));
     }
     WEFT_ASSIGN_OR_RETURN(const Value value, AddValue(value_def, DefaultResultName(node, i),
                                                       std::move(specs[i]), rate));
@@ -332,8 +358,8 @@ absl::StatusOr<Graph> Parser::Parse(const std::string& text) {
 }  // namespace
 
 absl::StatusOr<Graph> ParseGraphText(std::string_view text, const OpRegistry& ops,
-                                     std::string_view file) {
-  return Parser(ops, file).Parse(std::string(text));
+                                     std::string_view file, const Mesh& mesh) {
+  return Parser(ops, file, mesh).Parse(std::string(text));
 }
 
 }  // namespace weft

@@ -44,11 +44,13 @@ absl::StatusOr<Layout> ParseLayout(std::string_view text, const Mesh& mesh) {
     const int axis = mesh.FindAxis(axis_name);
     if (pair.size() != 2 || axis < 0) {
       return absl::InvalidArgumentError(absl::StrCat("layout '", std::string(text), "': '", axis_name,
-                                                     "' is not an axis of mesh ", mesh.ToString()));
+                                                     "' is not an axis of mesh {", mesh.ToString(),
+                                                     "}; use its axes, or write [] for none"));
     }
     if (named[axis]) {
       return absl::InvalidArgumentError(
-          absl::StrCat("layout '", std::string(text), "' names axis '", axis_name, "' twice"));
+          absl::StrCat("layout '", std::string(text), "' names axis '", axis_name,
+                       "' twice; say one thing of it"));
     }
     named[axis] = true;
     WEFT_ASSIGN_OR_RETURN(layout[axis], Sbp::Parse(pair[1]));
@@ -66,7 +68,8 @@ absl::Status CheckLayout(const Layout& layout, const Mesh& mesh, const TensorSpe
         absl::StrCat(ToString(layout, mesh), " of ", spec.ToString());
     if (sbp.is_split() && sbp.dim() >= spec.rank()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(where, ": the tensor has no dimension ", sbp.dim()));
+          absl::StrCat(where, ": the tensor has no dimension ", sbp.dim(), "; it has ", spec.rank(),
+                     ", counted from 0"));
     }
     if (sbp.is_partial() && spec.dtype == DType::kBool) {
       return absl::InvalidArgumentError(absl::StrCat(where, ": a bool tensor has no partial form"));

@@ -1,5 +1,7 @@
 #include "launcher/batch_feed.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "launcher/job_graph.h"
 
@@ -7,13 +9,22 @@ namespace weft {
 
 absl::Status BatchFeed::FillTokens(bool targets, int64_t step, int64_t microbatch,
                                    const Operand& out) const {
-  // Microbatch j is rows [jB/M, (j+1)B/M) of the global batch.
+  const int64_t batch = job_.train().global_batch(), microbatches = job_.train().microbatches();
+  const int64_t first = microbatch * batch / microbatches;
+  const int64_t size = (microbatch + 1) * batch / microbatches - first;
   Box box = *out.box;
-  const int64_t first = microbatch * out.logical->shape[0];
   IndexSet rows;
-  for (const Interval& i : box.dims[0].intervals()) rows.Append({i.begin + first, i.end + first});
+  for (const Interval& i : box.dims[0].intervals()) {
+    const int64_t end = std::min(i.end, size);
+    if (i.begin < end) rows.Append({i.begin + first, end + first});
+  }
   box.dims[0] = rows;
-  const absl::Span<int32_t> values(out.as<int32_t>(), box.elements());
+  // A shorter microbatch ends in rows without targets, which count nowhere.
+  const absl::Span<int32_t> whole(out.as<int32_t>(), out.elements());
+  const absl::Span<int32_t> values = whole.subspan(0, box.elements());
+  const absl::Span<int32_t> padding = whole.subspan(box.elements());
+  std::fill(padding.begin(), padding.end(), targets ? kIgnoredTarget : 0);
+  if (values.empty()) return absl::OkStatus();
   const absl::Span<int32_t> none;
   const absl::Span<int32_t> tokens = targets ? none : values;
   const absl::Span<int32_t> wanted = targets ? values : none;

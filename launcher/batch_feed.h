@@ -16,7 +16,9 @@ class BatchFeed {
   BatchFeed(const Job& job, const Dataset& dataset, bool held_out)
       : job_(job), dataset_(dataset), held_out_(held_out) {}
 
-  // Fills input `name` of step `step` (0-based; with held_out: batch number).
+  // Microbatch j of M is rows [jB/M, (j+1)B/M) of the global batch of B; one that is shorter than
+  // the largest is filled up with rows that have no target. Fills input `name` of step `step`
+  // (0-based; with held_out: batch number).
   absl::Status operator()(std::string_view name, int64_t step, int64_t microbatch,
                           const Operand& out) const;
 

@@ -1,6 +1,9 @@
 #include "launcher/checkpoint.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -63,6 +66,17 @@ absl::Status WriteRankFile(const std::string& path, int64_t step, VariableStore&
 }
 
 }  // namespace
+
+absl::Status CheckCheckpointFolder(const std::string& dir) {
+  std::error_code error;
+  fs::create_directories(dir, error);
+  if (!error && access(dir.c_str(), W_OK) != 0) {
+    error = std::error_code(errno, std::generic_category());
+  }
+  if (!error) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("cannot write to '", dir, "': ", error.message(), "; name another folder"));
+}
 
 absl::Status SaveCheckpoint(const Job& job, int64_t step, VariableStore& variables,
                             Transport& transport) {

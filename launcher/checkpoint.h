@@ -12,6 +12,10 @@
 
 namespace weft {
 
+// Whether checkpoints can be written to `dir`, which is made where it is missing: asked before
+// hours of training. FailedPrecondition with the reason.
+absl::Status CheckCheckpointFolder(const std::string& dir);
+
 // Writes the variables of all ranks as of `step` finished steps, then removes the oldest complete
 // checkpoints beyond `keep` (0: keeps all). Every rank calls it. What was there before stays whole
 // until the new one is.

@@ -36,7 +36,7 @@ class Checker {
 
  private:
   absl::Status Wrong(const std::string& path, const std::string& why) const {
-    return absl::InvalidArgumentError(absl::StrCat(PlaceOf(path, origins_), why));
+    return absl::InvalidArgumentError(absl::StrCat(WhereWritten(origins_, path), ": ", why));
   }
   absl::Status CheckRate(const std::string& path, bool given, double value,
                          const char* remedy) const {

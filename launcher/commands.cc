@@ -27,12 +27,15 @@ int ExitCodeOf(const absl::Status& status) {
   }
 }
 
+void ReportFailure(const absl::Status& status) {
+  if (status.ok() || !Ranks::speaks()) return;
+  std::fprintf(stderr, "weft: %s\n", std::string(status.message()).c_str());
+}
+
 namespace {
 
-int Finish(const absl::Status& status, bool speaks) {
-  if (!status.ok() && speaks) {
-    std::fprintf(stderr, "weft: %s\n", std::string(status.message()).c_str());
-  }
+int Finish(const absl::Status& status) {
+  ReportFailure(status);
   return ExitCodeOf(status);
 }
 
@@ -40,12 +43,13 @@ int Finish(const absl::Status& status, bool speaks) {
 
 int Run(const TrainCommand& command) {
   absl::StatusOr<Ranks> ranks = Ranks::Start(command.job.ranks);
-  if (!ranks.ok()) return Finish(ranks.status(), true);
-  absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides);
+  if (!ranks.ok()) return Finish(ranks.status());
+  TrainOptions options = command.options;
+  absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides, &options.origins);
   absl::Status ready = job.status();
   if (ready.ok()) {
     if (!command.metrics.empty()) job->mutable_log()->set_metrics(command.metrics);
-    ready = CheckRanks(*job, ranks->size());
+    ready = CheckRanks(*job, ranks->size(), options.origins);
   }
   if (ready.ok() && command.verbose && ranks->speaks()) {
     std::printf("%s", PrintJob(*job).c_str());
@@ -54,26 +58,26 @@ int Run(const TrainCommand& command) {
   KernelTable kernels;
   DefineAllOps(ops);
   FillCpuKernels(ops, kernels);
-  const absl::Status status = ranks->Run([&](Transport& transport) {
-    // A bad job is every rank's own finding: each leaves by itself, and rank 0 prints it once.
-    if (!ready.ok()) return absl::OkStatus();
-    return TrainRank(*job, ops, kernels, transport, command.options);
-  });
-  return Finish(ready.ok() ? status : ready, ranks->speaks());
+  return ExitCodeOf(ranks->Run(
+      [&](Transport& transport) {
+        return ready.ok() ? TrainRank(*job, ops, kernels, transport, options) : ready;
+      },
+      ReportFailure));
 }
 
 int Run(const PlanCommand& command) {
-  const absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides);
-  if (!job.ok()) return Finish(job.status(), true);
+  FieldOrigins origins;
+  const absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides, &origins);
+  if (!job.ok()) return Finish(job.status());
   if (command.job.ranks > 0) {
-    const absl::Status fits = CheckRanks(*job, command.job.ranks);
-    if (!fits.ok()) return Finish(fits, true);
+    const absl::Status fits = CheckRanks(*job, command.job.ranks, origins);
+    if (!fits.ok()) return Finish(fits);
   }
   OpRegistry ops;
   DefineAllOps(ops);
   const absl::StatusOr<std::string> text = PlanText(*job, ops);
-  if (!text.ok()) return Finish(text.status(), true);
-  std::printf("%s", text->c_str());
+  if (!text.ok()) return Finish(text.status());
+  if (Ranks::speaks()) std::printf("%s", text->c_str());
   return kExitDone;
 }
 

@@ -17,6 +17,8 @@ inline constexpr int kExitInterrupted = 130;
 
 // The exit code that tells a status: by who has to act.
 int ExitCodeOf(const absl::Status& status);
+// Prints a failure to stderr, on the one rank that speaks.
+void ReportFailure(const absl::Status& status);
 
 struct JobArguments {
   std::string path;

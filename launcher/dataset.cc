@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,15 +38,21 @@ absl::StatusOr<TokenSource> OpenSource(const Job::Data& data) {
 
 }  // namespace
 
-absl::StatusOr<Dataset> Dataset::Open(const Job& job) {
+absl::StatusOr<Dataset> Dataset::Open(const Job& job, const FieldOrigins& origins) {
+  const std::string where =
+      WhereWritten(origins, job.data().has_text() ? "data.text" : "data.tokens");
   absl::StatusOr<TokenSource> source = OpenSource(job.data());
-  if (!source.ok())
-    return Annotate(source.status(), job.data().has_text() ? "data.text" : "data.tokens");
-  return Create(*std::move(source), {.batch = job.train().global_batch(),
-                                     .sequence = job.data().sequence(),
-                                     .vocab = job.model().decoder().vocab(),
-                                     .seed = job.train().seed(),
-                                     .held_out = job.data().held_out()});
+  if (!source.ok()) return Annotate(source.status(), where);
+  // Only the ops of a graph file know its vocabulary; they check what they look up.
+  const int64_t vocab = job.model().has_decoder() ? job.model().decoder().vocab()
+                                                  : std::numeric_limits<int32_t>::max();
+  absl::StatusOr<Dataset> dataset = Create(*std::move(source), {.batch = job.train().global_batch(),
+                                                                .sequence = job.data().sequence(),
+                                                                .vocab = vocab,
+                                                                .seed = job.train().seed(),
+                                                                .held_out = job.data().held_out()});
+  if (!dataset.ok()) return Annotate(dataset.status(), where);
+  return dataset;
 }
 
 absl::StatusOr<Dataset> Dataset::Create(TokenSource source, const DatasetOptions& options) {

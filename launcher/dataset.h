@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "launcher/dataset_source.h"
 #include "launcher/job.pb.h"
+#include "launcher/job_text.h"
 #include "runtime/box.h"
 
 namespace weft {
@@ -31,7 +32,8 @@ class Dataset {
  public:
   // The data of a resolved job. Errors: a file that is missing, damaged, empty or too short (saying
   // how many tokens are needed), a token id beyond the vocabulary.
-  static absl::StatusOr<Dataset> Open(const Job& job);
+  // `origins` says where the job's fields were written.
+  static absl::StatusOr<Dataset> Open(const Job& job, const FieldOrigins& origins = {});
   static absl::StatusOr<Dataset> Create(TokenSource source, const DatasetOptions& options);
 
   // Fills the part `box` (rows, columns) of the batch of `step`. Both spans are dense row-major

@@ -134,9 +134,7 @@ absl::StatusOr<Ranks> RanksFor(const std::string& checkpoint) {
 int Run(const GenerateCommand& command) {
   absl::StatusOr<Ranks> ranks = RanksFor(command.checkpoint);
   const absl::Status status = ranks.ok() ? Generate(command, *ranks) : ranks.status();
-  if (!status.ok() && (!ranks.ok() || ranks->speaks())) {
-    std::fprintf(stderr, "weft: %s\n", std::string(status.message()).c_str());
-  }
+  ReportFailure(status);
   return ExitCodeOf(status);
 }
 

@@ -53,16 +53,18 @@ void FillDefaults(Message* message) {
 
 }  // namespace
 
-absl::StatusOr<Job> LoadJob(const std::string& path, const JobOverrides& overrides) {
+absl::StatusOr<Job> LoadJob(const std::string& path, const JobOverrides& overrides,
+                            FieldOrigins* origins) {
   WEFT_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
   return ParseJob(std::string(reinterpret_cast<const char*>(file.data()), file.size()), path,
-                  overrides);
+                  overrides, origins);
 }
 
 absl::StatusOr<Job> ParseJob(const std::string& text, const std::string& file,
-                             const JobOverrides& overrides) {
+                             const JobOverrides& overrides, FieldOrigins* written) {
   Job job;
-  FieldOrigins origins;
+  FieldOrigins own;
+  FieldOrigins& origins = written == nullptr ? own : *written;
   origins[""] = file;
   WEFT_RETURN_IF_ERROR(ParseStrictText(text, file, &job, &origins));
   for (const std::string& assignment : overrides.sets) {
@@ -93,13 +95,14 @@ void ResolveJob(Job* job) {
   if (schedule->decay() == Job::Schedule::CONSTANT) schedule->clear_final_lr_ratio();
 }
 
-absl::Status CheckRanks(const Job& job, int ranks) {
+absl::Status CheckRanks(const Job& job, int ranks, const FieldOrigins& origins) {
   WEFT_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Parse(job.mesh()));
   if (mesh.size() == ranks) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      "mesh \"", job.mesh(), "\" has ", mesh.size(), mesh.size() == 1 ? " rank" : " ranks", " but ",
-      ranks, ranks == 1 ? " runs" : " run", "; start it with mpirun -n ", mesh.size(),
-      " or --ranks ", mesh.size(), ", or give a mesh of ", ranks, ", such as --mesh data:", ranks));
+      WhereWritten(origins, "mesh"), ": \"", job.mesh(), "\" has ", mesh.size(),
+      mesh.size() == 1 ? " rank" : " ranks", " but ", ranks, ranks == 1 ? " runs" : " run",
+      "; start it with mpirun -n ", mesh.size(), " or --ranks ", mesh.size(),
+      ", or give a mesh of ", ranks, ", such as --mesh data:", ranks));
 }
 
 std::string PrintJob(const Job& job) {

@@ -22,12 +22,14 @@ struct JobOverrides {
 
 // Reads, overrides, validates and resolves the job of a file. Errors: NotFound for the file,
 // InvalidArgument for its contents ("tiny.pbtxt:9:9: train.steps: ...") or an override,
-// Unimplemented for a field whose feature is not built.
-absl::StatusOr<Job> LoadJob(const std::string& path, const JobOverrides& overrides = {});
+// Unimplemented for a field whose feature is not built. `origins`, unless null, learns where fields
+// were written, for errors found later.
+absl::StatusOr<Job> LoadJob(const std::string& path, const JobOverrides& overrides = {},
+                            FieldOrigins* origins = nullptr);
 
 // The same from text; `file` is what errors call it.
 absl::StatusOr<Job> ParseJob(const std::string& text, const std::string& file,
-                             const JobOverrides& overrides = {});
+                             const JobOverrides& overrides = {}, FieldOrigins* origins = nullptr);
 
 // Merges "path=value" into *job: value is protobuf text, strings may go unquoted, a message is
 // written in braces ("optimizer.lamb={lr: 0.01}") and replaces another member of its oneof.
@@ -43,7 +45,7 @@ absl::Status ValidateJob(const Job& job, const FieldOrigins& origins);
 void ResolveJob(Job* job);
 
 // Whether the mesh fits the number of ranks that run; InvalidArgument says how to make it fit.
-absl::Status CheckRanks(const Job& job, int ranks);
+absl::Status CheckRanks(const Job& job, int ranks, const FieldOrigins& origins = {});
 
 // Protobuf text that ParseJob reads back.
 std::string PrintJob(const Job& job);

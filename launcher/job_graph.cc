@@ -5,6 +5,7 @@
 
 #include "graph/graph_builder.h"
 #include "graph/optimizer.h"
+#include "launcher/graph_file.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -58,8 +59,40 @@ double PeakRate(const Job& job) {
   return 0;
 }
 
-int64_t MicrobatchRows(const Job& job) {
-  return job.train().global_batch() / job.train().microbatches();
+// The forward part of a job's model: the builder to go on with, and the loss of one microbatch.
+struct Model {
+  GraphBuilder builder;
+  Value loss;
+  std::vector<GraphOutput> metrics;
+};
+
+absl::StatusOr<Model> BuildModel(const Job& job, const OpRegistry& ops) {
+  const int64_t seed = static_cast<int64_t>(job.train().seed());
+  if (!job.model().has_graph_file()) {
+    WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
+    Model model{GraphBuilder(ops, mesh, seed), Value(), {}};
+    model.loss = BuildDecoderLoss(model.builder, DecoderOf(job), MicrobatchRows(job),
+                                  job.data().sequence(), ComputeType(job));
+    return model;
+  }
+  WEFT_ASSIGN_OR_RETURN(Graph graph, ReadGraphFile(job, ops));
+  std::vector<GraphOutput> outputs = std::move(graph.outputs);
+  graph.outputs.clear();
+  Model model{GraphBuilder(ops, std::move(graph), seed), Value(), {}};
+  for (GraphOutput& output : outputs) {
+    if (output.name == "loss") {
+      model.loss = output.value;
+    } else {
+      model.metrics.push_back(std::move(output));
+    }
+  }
+  return model;
+}
+
+// The sum over the step's microbatches.
+Value OfStep(GraphBuilder& g, Value value, const std::string& name) {
+  if (!g.status().ok() || g.graph().info(value).rate == Rate::kStep) return value;
+  return g.Op("accumulate", {value}, {}, name);
 }
 
 }  // namespace
@@ -89,26 +122,41 @@ absl::StatusOr<Mesh> MeshOf(const Job& job) {
   return mesh;
 }
 
+std::string ModelName(const Job& job) {
+  return job.model().has_graph_file() ? job.model().graph_file() : "model.decoder";
+}
+
+int64_t MicrobatchRows(const Job& job) {
+  const int64_t microbatches = job.train().microbatches();
+  return (job.train().global_batch() + microbatches - 1) / microbatches;
+}
+
 absl::StatusOr<Graph> TrainGraph(const Job& job, const OpRegistry& ops) {
-  WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
-  GraphBuilder g(ops, mesh, static_cast<int64_t>(job.train().seed()));
-  const Value loss = BuildDecoderLoss(g, DecoderOf(job), MicrobatchRows(job), job.data().sequence(),
-                                      ComputeType(job));
-  WEFT_RETURN_IF_ERROR(AddOptimizer(g, loss, OptimizerOf(job)));
-  return g.Build();
+  WEFT_ASSIGN_OR_RETURN(Model model, BuildModel(job, ops));
+  GraphBuilder& g = model.builder;
+  WEFT_RETURN_IF_ERROR(Annotate(AddOptimizer(g, model.loss, OptimizerOf(job)), ModelName(job)));
+  for (const GraphOutput& metric : model.metrics) {
+    g.Output(metric.name, OfStep(g, metric.value, metric.name));
+  }
+  absl::StatusOr<Graph> graph = g.Build();
+  return graph.ok() ? std::move(graph) : Annotate(graph.status(), ModelName(job));
 }
 
 absl::StatusOr<Graph> EvaluateGraph(const Job& job, const OpRegistry& ops) {
-  WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
-  GraphBuilder g(ops, mesh, static_cast<int64_t>(job.train().seed()));
-  const Value loss = BuildDecoderLoss(g, DecoderOf(job), job.train().global_batch(),
-                                      job.data().sequence(), ComputeType(job));
-  g.Output("loss", loss);
-  return g.Build();
+  WEFT_ASSIGN_OR_RETURN(Model model, BuildModel(job, ops));
+  GraphBuilder& g = model.builder;
+  g.Output("loss", OfStep(g, model.loss, "loss"));
+  absl::StatusOr<Graph> graph = g.Build();
+  return graph.ok() ? std::move(graph) : Annotate(graph.status(), ModelName(job));
 }
 
 absl::StatusOr<Graph> GenerateGraph(const Job& job, const OpRegistry& ops, int64_t batch,
                                     int64_t sequence) {
+  if (job.model().has_graph_file()) {
+    return absl::UnimplementedError(
+        "generating from model.graph_file is not built: its rows and columns are fixed; train a "
+        "model.decoder to generate");
+  }
   WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
   GraphBuilder g(ops, mesh, static_cast<int64_t>(job.train().seed()));
   const Value logits = BuildDecoderLogits(g, DecoderOf(job), batch, sequence, ComputeType(job));

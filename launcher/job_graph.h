@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "graph/decoder.h"
@@ -15,11 +16,18 @@ DecoderConfig DecoderOf(const Job& job);
 // The mesh of a job. Errors name the field.
 absl::StatusOr<Mesh> MeshOf(const Job& job);
 
+// What errors call the model: the graph file, or the job's field.
+std::string ModelName(const Job& job);
+// Rows of the graph of one microbatch: those of the largest. Microbatch j of M holds rows
+// [jB/M, (j+1)B/M) of the global batch of B; BatchFeed pads the shorter ones.
+int64_t MicrobatchRows(const Job& job);
+
 // One training step: inputs tokens, targets (a microbatch), loss_scale, learning_rate, step (a
-// step); outputs loss, grad_norm.
+// step); outputs loss, grad_norm and the metrics of a graph file, each summed over the
+// microbatches.
 absl::StatusOr<Graph> TrainGraph(const Job& job, const OpRegistry& ops);
-// The loss of one batch without an update: inputs tokens, targets, loss_scale; output loss. The
-// same parameters by name.
+// The loss of one batch without an update: the same microbatches, inputs (tokens, targets,
+// loss_scale), output loss and parameters by name.
 absl::StatusOr<Graph> EvaluateGraph(const Job& job, const OpRegistry& ops);
 // Logits of `batch` rows of `sequence` tokens: input tokens, output logits.
 absl::StatusOr<Graph> GenerateGraph(const Job& job, const OpRegistry& ops, int64_t batch,

@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "launcher/job.h"
-#include "launcher/near_name.h"
+#include "runtime/near_name.h"
 #include "runtime/status.h"
 
 namespace weft {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "launcher/near_name.h"
+#include "runtime/near_name.h"
 
 namespace weft {
 namespace {
@@ -123,6 +123,17 @@ void RecordOrigins(const Message& message, const std::string& file, const std::s
 
 }  // namespace
 
+std::string WhereWritten(const FieldOrigins& origins, const std::string& path) {
+  std::string written = path;
+  while (true) {
+    auto it = origins.find(written);
+    if (it != origins.end()) return absl::StrCat(it->second, ": ", path);
+    if (written.empty()) return path;
+    const size_t dot = written.rfind('.');
+    written = dot == std::string::npos ? "" : written.substr(0, dot);
+  }
+}
+
 absl::Status ParseStrictText(const std::string& text, const std::string& file, Message* message,
                              FieldOrigins* origins) {
   if (text.size() > kMaxTextBytes) {
@@ -141,17 +152,6 @@ absl::Status ParseStrictText(const std::string& text, const std::string& file, M
   }
   RecordOrigins(*message, file, "", tree, origins);
   return absl::OkStatus();
-}
-
-std::string PlaceOf(const std::string& path, const FieldOrigins& origins) {
-  std::string written = path;
-  while (true) {
-    const auto it = origins.find(written);
-    if (it != origins.end()) return absl::StrCat(it->second, ": ", path, ": ");
-    if (written.empty()) return absl::StrCat(path, ": ");
-    const size_t dot = written.rfind('.');
-    written = dot == std::string::npos ? "" : written.substr(0, dot);
-  }
 }
 
 std::vector<std::string> FieldNames(const Descriptor& type) {

@@ -18,15 +18,15 @@ namespace weft {
 // Field path ("train.steps") -> where its value came from ("tiny.pbtxt:9:9" or "--set ...").
 using FieldOrigins = std::map<std::string, std::string>;
 
+// "tiny.pbtxt:9:9: train.steps": where the field was written, or else the nearest enclosing one;
+// the field alone if nothing is known. origins[""] stands for the whole text.
+std::string WhereWritten(const FieldOrigins& origins, const std::string& path);
+
 // Parses `text` into an empty *message and adds the origin of every field. InvalidArgument names
 // `file`, line and column (from 1): syntax, unknown fields and enum values (with the nearest known
 // name), wrong types, numbers out of range, fields given twice, deep nesting.
 absl::Status ParseStrictText(const std::string& text, const std::string& file,
                              google::protobuf::Message* message, FieldOrigins* origins);
-
-// "tiny.pbtxt:9:9: train.steps: ", how an error about the field at `path` begins: where it was
-// written, or the nearest enclosing field that was; origins[""] stands for the whole.
-std::string PlaceOf(const std::string& path, const FieldOrigins& origins);
 
 // Names of a message's fields, in declaration order.
 std::vector<std::string> FieldNames(const google::protobuf::Descriptor& type);

@@ -2,6 +2,7 @@
 // that are not built.
 #include <google/protobuf/descriptor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "graph/mesh.h"
 #include "launcher/job.h"
+#include "launcher/job_graph.h"
 #include "launcher/tokenizer.h"
 #include "runtime/status.h"
 
@@ -91,6 +93,7 @@ constexpr Limit kLimits[] = {
 
 constexpr double kMaxParameters = 1e13;
 constexpr double kMaxTokensPerStep = 1e12;
+constexpr double kMaxActivations = 1e15;
 
 // A limit or value as a person writes it: whole numbers without an exponent.
 std::string Print(double value) {
@@ -118,10 +121,10 @@ class Checker {
 
  private:
   absl::Status Wrong(const std::string& path, const std::string& why) const {
-    return absl::InvalidArgumentError(absl::StrCat(PlaceOf(path, origins_), why));
+    return absl::InvalidArgumentError(absl::StrCat(WhereWritten(origins_, path), ": ", why));
   }
   absl::Status NotBuilt(const std::string& path, const std::string& why) const {
-    return absl::UnimplementedError(absl::StrCat(PlaceOf(path, origins_), why));
+    return absl::UnimplementedError(absl::StrCat(WhereWritten(origins_, path), ": ", why));
   }
 
   // The field at `path`, and the message that holds it; nullptr if that message is absent.
@@ -162,9 +165,6 @@ class Checker {
 };
 
 absl::Status Checker::CheckBuilt() const {
-  if (job_.model().has_graph_file()) {
-    return NotBuilt("model.graph_file", "training from graph text is not built; use model.decoder");
-  }
   if (job_.train().device() == Job::Train::CUDA) {
     return NotBuilt("train.device", "this weft is built without CUDA; use device: CPU");
   }
@@ -187,8 +187,11 @@ absl::Status Checker::CheckRequired() const {
     if (place.field == nullptr) continue;
     if (!place.set()) return Wrong(required.path, absl::StrCat("missing; ", required.remedy));
   }
-  if (!job_.model().has_decoder()) {
-    return Wrong("model", "describes nothing; add decoder { ... }");
+  if (job_.model().kind_case() == Job::Model::KIND_NOT_SET) {
+    return Wrong("model", "describes nothing; add decoder { ... } or graph_file: \"FILE\"");
+  }
+  if (job_.model().has_graph_file() && job_.model().graph_file().empty()) {
+    return Wrong("model.graph_file", "is empty; name a file of graph text");
   }
   if (job_.data().source_case() == Job::Data::SOURCE_NOT_SET) {
     return Wrong("data", "names no file; add text: \"FILE\" or tokens: \"FILE\"");
@@ -215,6 +218,7 @@ absl::Status Checker::CheckLimits() const {
 }
 
 absl::Status Checker::CheckModel() const {
+  if (!job_.model().has_decoder()) return absl::OkStatus();
   const Job::Decoder& model = job_.model().decoder();
   const int64_t kv_heads = model.has_kv_heads() ? model.kv_heads() : model.heads();
   if (model.heads() % kv_heads != 0) {
@@ -256,7 +260,7 @@ absl::Status Checker::CheckData() const {
     return Wrong("data.tokenizer", "is for text; a token file holds tokens already, drop it");
   }
   const int64_t vocab = job_.model().decoder().vocab();
-  if (data.has_text() && vocab < kByteVocabulary) {
+  if (job_.model().has_decoder() && data.has_text() && vocab < kByteVocabulary) {
     return Wrong("model.decoder.vocab",
                  absl::StrCat("is ", vocab, "; tokenizer BYTES needs at least ", kByteVocabulary));
   }
@@ -267,17 +271,18 @@ absl::Status Checker::CheckMesh() const {
   const absl::StatusOr<Mesh> mesh = Mesh::Parse(job_.mesh());
   if (!mesh.ok()) return Wrong("mesh", std::string(mesh.status().message()));
   for (const Mesh::Axis& axis : mesh->axes()) {
-    if (axis.name == "seq" || axis.name == "stage") {
+    if (axis.name == "stage" || (axis.name == "seq" && job_.model().has_decoder())) {
       return NotBuilt("mesh",
                       absl::StrCat("axis '", axis.name, "' is not built; use data and model"));
     }
-    if (axis.name != "data" && axis.name != "model") {
+    // A graph file annotates the axes that it likes; the decoder knows two.
+    if (job_.model().has_decoder() && axis.name != "data" && axis.name != "model") {
       return Wrong("mesh", absl::StrCat("unknown axis '", axis.name, "'; use data and model"));
     }
   }
   const int data_axis = mesh->FindAxis("data");
   if (data_axis < 0) return absl::OkStatus();
-  const int64_t rows = job_.train().global_batch() / job_.train().microbatches();
+  const int64_t rows = MicrobatchRows(job_);
   if (const int size = mesh->axes()[data_axis].size; rows < size && rows > 0) {
     return Wrong("mesh", absl::StrCat("splits a microbatch of ", rows, " rows over data:", size,
                                       "; some ranks would have none. Use at most data:", rows,
@@ -293,11 +298,21 @@ absl::Status Checker::CheckTrain() const {
                  absl::StrCat(train.microbatches(), " microbatches of ", train.global_batch(),
                               " rows leave some empty; use at most ", train.global_batch()));
   }
-  if (train.global_batch() % train.microbatches() != 0) {
-    return NotBuilt("train.microbatches",
-                    absl::StrCat(train.microbatches(),
-                                 " microbatches do not divide global_batch: ", train.global_batch(),
-                                 "; microbatches of unequal size are not built"));
+  if (job_.model().has_graph_file() && train.global_batch() % train.microbatches() != 0) {
+    return Wrong("train.microbatches",
+                 absl::StrCat(train.microbatches(),
+                              " microbatches do not divide global_batch: ", train.global_batch(),
+                              "; a graph file has one number of rows, so make them divide"));
+  }
+  const double widest = std::max({job_.model().decoder().hidden(), job_.model().decoder().ffn(),
+                                  job_.model().decoder().vocab(), int64_t{1}});
+  const double activations = static_cast<double>(MicrobatchRows(job_)) * job_.data().sequence() *
+                             widest * std::max<int64_t>(1, job_.model().decoder().layers());
+  if (activations > kMaxActivations) {
+    return Wrong("train.global_batch",
+                 absl::StrCat("makes activations of about ", activations,
+                              " elements a microbatch; the limit is ", kMaxActivations,
+                              ". Use fewer rows, more microbatches or a shorter sequence"));
   }
   const double tokens = static_cast<double>(train.global_batch()) * job_.data().sequence();
   if (tokens > kMaxTokensPerStep) {

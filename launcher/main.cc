@@ -2,8 +2,11 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <iostream>
+#include <sstream>
 
 #include "launcher/commands.h"
+#include "launcher/ranks.h"
 #include "runtime/logging.h"
 
 namespace {
@@ -44,7 +47,8 @@ int main(int argc, char** argv) {
   train_app->add_option("--metrics", train.metrics, "append one JSON object a step to this file");
   train_app->add_flag("--resume", train.options.resume, "go on from the newest checkpoint");
   train_app->add_option("--minutes", train.options.minutes,
-                        "stop after so long, once --until-eval-below holds");
+                        "stop after so long, once the last evaluation is below "
+                        "--until-eval-below");
   train_app->add_option("--until-eval-below", train.options.until_loss,
                         "held-out loss (nats per token) to reach");
   train_app->add_option("--max-minutes", train.options.max_minutes,
@@ -80,7 +84,11 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? weft::kExitDone : weft::kExitBadJob;
+    // Every rank reads the same command line; one speaks of it.
+    std::ostringstream unheard;
+    const bool speaks = weft::Ranks::speaks();
+    const int code = app.exit(error, speaks ? std::cout : unheard, speaks ? std::cerr : unheard);
+    return code == 0 ? weft::kExitDone : weft::kExitBadJob;
   }
   if (train_app->parsed()) return weft::Run(train);
   if (plan_app->parsed()) return weft::Run(plan);

@@ -19,9 +19,14 @@ struct StepMetrics {
   int64_t tokens = 0;  // of this step, over all ranks
   double tokens_per_s = 0;
   double step_ms = 0;
-  double mfu = 0;                                    // share of the machine's measured peak
-  int64_t bytes_sent = 0;                            // of this step, over all ranks
-  int64_t mem_peak_bytes = 0;                        // the largest rank
+  // The model's arithmetic (ModelFlops, no recomputation) in a step over what all ranks could do in
+  // that time at their measured rate of matrix products (MeasurePeakFlops).
+  double mfu = 0;
+  int64_t bytes_sent = 0;  // of this step, over all ranks
+  // What the largest rank has taken for arenas and variables: as planned, all of it in use from the
+  // first step on. The program's code, the mapped data file, and MPI's and the kernel library's own
+  // memory come on top.
+  int64_t mem_peak_bytes = 0;
   std::vector<std::pair<std::string, double>> more;  // further keys, such as "held_out_loss"
 };
 

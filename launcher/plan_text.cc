@@ -4,110 +4,206 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "launcher/human_units.h"
 #include "launcher/job_graph.h"
+#include "launcher/memory_holders.h"
+#include "launcher/step_forecast.h"
+#include "launcher/text_table.h"
 #include "parallel/compile.h"
 #include "runtime/status.h"
 
 namespace weft {
 namespace {
 
-constexpr size_t kLargestHolders = 12;
-
-std::string Layouts(const Program& program) {
-  const Graph& graph = program.graph;
-  std::string text = "layouts\n";
-  const auto row = [&](const std::string& what, Value v) {
-    absl::StrAppendFormat(&text, "  %-10s %-44s %-16s %s\n", what, graph.info(v).name,
-                          graph.spec(v).ToString(), ToString(graph.info(v).layout, graph.mesh(v)));
-  };
-  for (const GraphInput& input : graph.inputs) row("input", input.value);
-  for (const Variable& variable : graph.variables) row("variable", variable.value);
-  for (const Node& node : graph.nodes) {
-    for (Value v : node.outputs) row(node.is_reshard() ? "conversion" : node.op->name, v);
-  }
-  return text;
+std::string Count(int64_t count, const char* one) {
+  return absl::StrCat(HumanCount(count), " ", one, count == 1 ? "" : "s");
 }
 
-std::string Conversions(const Program& program) {
-  std::string text = absl::StrCat("conversions: ", program.conversions.size(), "\n");
-  for (const Conversion& c : program.conversions) {
-    absl::StrAppendFormat(&text, "  %s: %s -> %s by %s for %s, %d bytes a %s, %.1f us\n", c.value,
-                          c.from, c.to, c.how, c.consumer, c.bytes,
-                          c.microbatch ? "microbatch" : "step", c.seconds * 1e6);
-  }
-  return text;
+// "853,120 B (833 KiB)": exact, then readable.
+std::string ExactBytes(int64_t bytes) {
+  if (bytes < 1024) return absl::StrCat(bytes, " B");
+  return absl::StrCat(HumanCount(bytes), " B (", HumanBytes(bytes), ")");
 }
 
-int64_t LocalBytes(const BufferDef& buffer) {
-  int64_t elements = 1;
-  for (const IndexSetDef& dim : buffer.box().dims()) {
-    int64_t size = 0;
-    for (int i = 0; i + 1 < dim.bounds_size(); i += 2) size += dim.bounds(i + 1) - dim.bounds(i);
-    elements *= size;
-  }
-  return elements * SizeOf(static_cast<DType>(buffer.dtype()));
-}
+class PlanWriter {
+ public:
+  PlanWriter(const Job& job, const Program& program, const PlanTextOptions& options)
+      : job_(job), program_(program), graph_(program.graph), options_(options) {}
 
-std::string RankText(const Plan& plan) {
-  int64_t variables = 0;
-  std::vector<std::pair<int64_t, std::string>> holders;
-  for (const BufferDef& buffer : plan.buffers()) {
-    const int64_t bytes = LocalBytes(buffer);
-    if (!buffer.variable().empty()) variables += bytes;
-    const int slots = std::max(1, buffer.offsets_size());
-    holders.push_back({bytes * slots, buffer.name()});
-  }
-  std::sort(holders.rbegin(), holders.rend());
-  std::string text = absl::StrFormat(
-      "rank %d: arena %d bytes, variables %d bytes, sends %d bytes a step\n  largest buffers:\n",
-      plan.rank(), plan.arena_bytes(), variables, plan.bytes_sent_per_step());
-  for (size_t i = 0; i < std::min(kLargestHolders, holders.size()); ++i) {
-    absl::StrAppendFormat(&text, "    %12d  %s\n", holders[i].first, holders[i].second);
-  }
-  return text;
-}
-
-std::string Schedule(const Plan& plan) {
-  std::string text = "channels (slots, writes per slot, reads per slot, initial)\n";
-  for (const ChannelDef& channel : plan.channels()) {
-    absl::StrAppendFormat(&text, "  %-44s %d, %d, [%s], %d\n", channel.name(), channel.slots(),
-                          channel.writes_per_slot(),
-                          absl::StrJoin(channel.consumers(), ",",
-                                        [](std::string* out, const ConsumerDef& c) {
-                                          absl::StrAppend(out, c.reads_per_slot());
-                                        }),
-                          channel.initial());
-  }
-  for (const StreamDef& stream : plan.streams()) {
-    absl::StrAppend(&text, "stream ", stream.name(), "\n");
-    for (int actor : stream.order()) {
-      absl::StrAppend(&text, "  ", plan.actors(actor).name(), "\n");
+  absl::StatusOr<std::string> Write() {
+    for (int rank : graph_.meshes[0].ranks()) {
+      WEFT_ASSIGN_OR_RETURN(Plan plan, InstantiatePlan(program_, rank));
+      plans_.push_back(std::move(plan));
     }
+    return absl::StrCat(Header(), "\n", Layouts(), "\n", Conversions(), "\n", Memory(), "\n",
+                        Channels(), "\n", Streams());
   }
-  return text;
-}
+
+ private:
+  std::string Header() const {
+    const Mesh& mesh = graph_.meshes[0];
+    int64_t parameters = 0, sent = 0;
+    for (const Variable& variable : graph_.variables) {
+      if (variable.trainable) parameters += NumElements(graph_.spec(variable.value).shape);
+    }
+    for (const Plan& plan : plans_) sent += plan.bytes_sent_per_step();
+    std::string text = absl::StrCat(
+        "job ", job_.name(), ": mesh {", mesh.ToString(), "}, ", Count(mesh.size(), "rank"), ", ",
+        Count(parameters, "parameter"), ", ", Count(graph_.nodes.size(), "op"), " in ",
+        Count(program_.lowered.actors.size(), "actor"), ", ",
+        HumanCount(job_.train().microbatches()),
+        job_.train().microbatches() == 1 ? " microbatch" : " microbatches");
+    absl::StrAppend(&text, " of ", Count(MicrobatchRows(job_), "row"), "\n");
+    absl::StrAppend(&text, "predicted: ", ExactBytes(sent), " sent a step by all ranks");
+    if (options_.times) absl::StrAppend(&text, ", ", Times());
+    return text + "\n";
+  }
+
+  std::string Times() const {
+    const StepForecast forecast = ForecastStep(plans_);
+    std::string text = absl::StrCat(HumanSeconds(forecast.seconds), " a step (");
+    for (size_t s = 0; s < forecast.busy.size(); ++s) {
+      absl::StrAppend(&text, s > 0 ? ", " : "", plans_[0].streams(static_cast<int>(s)).name(), " ",
+                      HumanSeconds(forecast.busy[s]));
+    }
+    const CostModel& cost = program_.cost;
+    return absl::StrCat(text, ")\nmodelled machine: ", HumanCount(cost.flops_per_second / 1e9),
+                        " GFLOP/s and ", HumanCount(cost.memory_bytes_per_second / 1e9),
+                        " GB/s of memory a rank, links of ",
+                        HumanCount(cost.link_bytes_per_second / 1e9), " GB/s and ",
+                        HumanSeconds(cost.link_latency));
+  }
+
+  std::string Layouts() const {
+    TextTable table({"made by", "value", "type", "layout"});
+    const auto row = [&](const std::string& what, Value v) {
+      table.Add({what, graph_.info(v).name, graph_.spec(v).ToString(),
+                 ToString(graph_.info(v).layout, graph_.mesh(v))});
+    };
+    for (const GraphInput& input : graph_.inputs) row("input", input.value);
+    for (const Variable& variable : graph_.variables) row("variable", variable.value);
+    for (const Node& node : graph_.nodes) {
+      for (Value v : node.outputs) row(node.is_reshard() ? "conversion" : node.op->name, v);
+    }
+    return absl::StrCat("layouts\n", table.Text(2));
+  }
+
+  std::string Conversions() const {
+    const int microbatches = static_cast<int>(job_.train().microbatches());
+    std::vector<std::string> headings = {"value", "from", "to", "how", ">bytes", ">a step"};
+    if (options_.times) headings.push_back(">time");
+    headings.push_back("for");
+    TextTable table(std::move(headings));
+    int64_t total = 0;
+    double seconds = 0;
+    for (const Conversion& c : program_.conversions) {
+      const int times = c.microbatch ? microbatches : 1;
+      total += c.bytes * times;
+      seconds += c.seconds * times;
+      std::vector<std::string> cells = {
+          c.value, c.from, c.to, c.how, HumanBytes(c.bytes), absl::StrCat(times, "x")};
+      if (options_.times) cells.push_back(HumanSeconds(c.seconds));
+      cells.push_back(c.consumer);
+      table.Add(std::move(cells));
+    }
+    std::string text = absl::StrCat("conversions: ", program_.conversions.size());
+    if (program_.conversions.empty()) return text + "\n";
+    absl::StrAppend(&text, ", ", HumanBytes(total), " a step over all ranks");
+    if (options_.times) absl::StrAppend(&text, ", ", HumanSeconds(seconds));
+    return absl::StrCat(text, "\n", table.Text(2));
+  }
+
+  // One row for each run of ranks that need the same.
+  std::string Memory() const {
+    TextTable ranks({"ranks", ">arena", ">variables", ">together", ">sends a step"});
+    for (size_t first = 0, next = 0; first < plans_.size(); first = next) {
+      const Plan& plan = plans_[first];
+      const int64_t variables = VariableBytes(plan);
+      for (next = first + 1; next < plans_.size(); ++next) {
+        if (plans_[next].arena_bytes() != plan.arena_bytes() ||
+            VariableBytes(plans_[next]) != variables ||
+            plans_[next].bytes_sent_per_step() != plan.bytes_sent_per_step()) {
+          break;
+        }
+      }
+      std::string range = absl::StrCat(plan.rank());
+      if (next > first + 1) absl::StrAppend(&range, "-", plans_[next - 1].rank());
+      ranks.Add({range, HumanBytes(plan.arena_bytes()), HumanBytes(variables),
+                 HumanBytes(plan.arena_bytes() + variables),
+                 ExactBytes(plan.bytes_sent_per_step())});
+    }
+    const std::vector<MemoryHolder> holders = MemoryHolders(plans_[0]);
+    TextTable table({">bytes", ">slots", "value", "part", "written by", "last read by"});
+    const size_t shown = std::min(options_.holders, holders.size());
+    for (size_t i = 0; i < shown; ++i) {
+      const MemoryHolder& h = holders[i];
+      table.Add({HumanBytes(h.bytes), absl::StrCat(h.slots), h.name, h.part, h.from, h.until});
+    }
+    return absl::StrCat("memory\n", ranks.Text(2), "the ", shown, " largest holders of ",
+                        holders.size(), " on rank ", plans_[0].rank(),
+                        " (values whose lives do not overlap share memory)\n", table.Text(2));
+  }
+
+  std::string Channels() const {
+    const Plan& plan = plans_[0];
+    TextTable table({"channel", ">slots", ">writes", ">reads", ">full at start", "from", "to"});
+    for (const ChannelDef& channel : plan.channels()) {
+      std::vector<std::string> reads, readers;
+      for (const ConsumerDef& consumer : channel.consumers()) {
+        reads.push_back(absl::StrCat(consumer.reads_per_slot()));
+        readers.push_back(plan.actors(consumer.actor()).name());
+      }
+      table.Add({channel.name(), absl::StrCat(channel.slots()),
+                 absl::StrCat(channel.writes_per_slot()), absl::StrJoin(reads, ","),
+                 absl::StrCat(channel.initial()), plan.actors(channel.producer()).name(),
+                 absl::StrJoin(readers, ", ")});
+    }
+    return absl::StrCat("channels of rank ", plan.rank(),
+                        " (writes and reads: firings for one slot)\n", table.Text(2));
+  }
+
+  std::string Streams() const {
+    const Plan& plan = plans_[0];
+    std::string text = absl::StrCat("streams of rank ", plan.rank(), ", in firing order\n");
+    for (const StreamDef& stream : plan.streams()) {
+      absl::StrAppend(&text, "  ", stream.name(), ": ", Count(stream.order_size(), "firing"), "\n");
+      const bool computes = std::any_of(stream.order().begin(), stream.order().end(),
+                                        [&](int a) { return plan.actors(a).has_compute(); });
+      std::vector<std::string> headings = {">#", "actor"};
+      if (computes) headings.push_back(">kernels");
+      if (options_.times) headings.push_back(">time");
+      TextTable table(std::move(headings));
+      int number = 0;
+      for (int a : stream.order()) {
+        const ActorDef& actor = plan.actors(a);
+        std::vector<std::string> cells = {absl::StrCat(++number), actor.name()};
+        if (computes) cells.push_back(absl::StrCat(actor.compute().calls_size()));
+        if (options_.times) cells.push_back(HumanSeconds(actor.seconds()));
+        table.Add(std::move(cells));
+      }
+      absl::StrAppend(&text, table.Text(4));
+    }
+    return text;
+  }
+
+  const Job& job_;
+  const Program& program_;
+  const Graph& graph_;
+  const PlanTextOptions& options_;
+  std::vector<Plan> plans_;
+};
 
 }  // namespace
 
-absl::StatusOr<std::string> PlanText(const Job& job, const OpRegistry& ops) {
+absl::StatusOr<std::string> PlanText(const Job& job, const OpRegistry& ops,
+                                     const PlanTextOptions& options) {
   WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job, ops));
-  CompileOptions options;
-  options.microbatches = static_cast<int>(job.train().microbatches());
-  WEFT_ASSIGN_OR_RETURN(const Program program, Compile(std::move(graph), ops, options));
-  const Mesh& mesh = program.graph.meshes[0];
-  std::string text = absl::StrCat(
-      "job ", job.name(), ", mesh {", mesh.ToString(), "}, ", mesh.size(),
-      mesh.size() == 1 ? " rank, " : " ranks, ", NumParameters(DecoderOf(job)), " parameters, ",
-      program.graph.nodes.size(), " ops, ", program.lowered.actors.size(), " actors\n");
-  absl::StrAppend(&text, Layouts(program), Conversions(program));
-  for (int rank : mesh.ranks()) {
-    WEFT_ASSIGN_OR_RETURN(const Plan plan, InstantiatePlan(program, rank));
-    absl::StrAppend(&text, RankText(plan));
-    if (rank == mesh.ranks().front()) absl::StrAppend(&text, Schedule(plan));
-  }
-  return text;
+  CompileOptions compile;
+  compile.microbatches = static_cast<int>(job.train().microbatches());
+  const absl::StatusOr<Program> program = Compile(std::move(graph), ops, compile);
+  if (!program.ok()) return Annotate(program.status(), ModelName(job));
+  return PlanWriter(job, *program, options).Write();
 }
 
 }  // namespace weft

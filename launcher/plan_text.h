@@ -9,7 +9,16 @@
 
 namespace weft {
 
-// Compiles the job's training graph and describes it and every rank's plan. Runs nothing.
-absl::StatusOr<std::string> PlanText(const Job& job, const OpRegistry& ops);
+struct PlanTextOptions {
+  // Predicted times; without them the text depends on the job alone, not on measured costs.
+  bool times = true;
+  size_t holders = 16;  // rows of the memory table
+};
+
+// Compiles the job's training graph and describes it and the plans of its ranks, the channels and
+// stream lists of the first one. Runs nothing, needs no data. Errors: those of TrainGraph and
+// Compile.
+absl::StatusOr<std::string> PlanText(const Job& job, const OpRegistry& ops,
+                                     const PlanTextOptions& options = {});
 
 }  // namespace weft

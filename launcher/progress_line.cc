@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "launcher/human_units.h"
 
 namespace weft {
 namespace {
@@ -19,23 +20,19 @@ std::string Rate(double value) {
   return absl::StrFormat("%.0f", value);
 }
 
-std::string Duration(double seconds) {
-  const int64_t s = static_cast<int64_t>(std::lround(seconds));
-  if (s >= 3600) return absl::StrFormat("%dh %02dm", s / 3600, s / 60 % 60);
-  if (s >= 60) return absl::StrFormat("%dm %02ds", s / 60, s % 60);
-  return absl::StrFormat("%ds", s);
-}
-
 }  // namespace
 
-std::string ProgressText(const StepMetrics& m, int64_t steps) {
-  std::string text = absl::StrFormat("step %d/%d  loss %.4f  lr %.3g", m.step, steps, m.loss, m.lr);
+std::string ProgressText(const StepMetrics& m, int64_t steps, const TimeLeft& left) {
+  std::string text = absl::StrFormat("step %d%s  loss %.4f  lr %.3g", m.step,
+                                     left.by_steps ? absl::StrCat("/", steps) : "", m.loss, m.lr);
   if (std::isfinite(m.grad_norm))
     absl::StrAppend(&text, absl::StrFormat("  grad %.3g", m.grad_norm));
   if (std::isfinite(m.tokens_per_s))
     absl::StrAppend(&text, "  ", Rate(m.tokens_per_s), " tokens/s");
-  const double left = static_cast<double>(steps - m.step) * m.step_ms / 1e3;
-  if (left > 0 && left < 1e9) absl::StrAppend(&text, "  left ", Duration(left));
+  if (left.seconds > 0 && left.seconds < 1e9) {
+    absl::StrAppend(&text, left.at_most ? "  left at most " : "  left ",
+                    HumanDuration(left.seconds));
+  }
   for (const auto& [key, value] : m.more)
     absl::StrAppend(&text, absl::StrFormat("  %s %.4f", key, value));
   return text;
@@ -45,12 +42,12 @@ ProgressLine ProgressLine::ForStderr(int64_t steps) {
   return ProgressLine(stderr, isatty(2) == 1, steps);
 }
 
-void ProgressLine::Update(const StepMetrics& metrics, double seconds) {
+void ProgressLine::Update(const StepMetrics& metrics, double seconds, const TimeLeft& left) {
   const bool due = seconds - shown_at_ >= (terminal_ ? kTerminalSeconds : kPlainSeconds);
   if (shown_any_ && !due && metrics.step < steps_) return;
   shown_any_ = true;
   shown_at_ = seconds;
-  const std::string text = ProgressText(metrics, steps_);
+  const std::string text = ProgressText(metrics, steps_, left);
   // Carriage return and "erase to the end of the line".
   const std::string shown =
       terminal_ ? absl::StrCat("\r", text, "\033[K") : absl::StrCat(text, "\n");

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "launcher/metrics.h"
+#include "launcher/stop_rule.h"
 
 namespace weft {
 
@@ -25,7 +26,7 @@ class ProgressLine {
 
   // Shows a step that ended at `seconds` on any steady clock. On a terminal at most ten times a
   // second, elsewhere every five seconds; the first and the last step always.
-  void Update(const StepMetrics& metrics, double seconds);
+  void Update(const StepMetrics& metrics, double seconds, const TimeLeft& left);
   // Prints a message on a line of its own, leaving the live line intact.
   void Say(const std::string& message);
   void Finish();
@@ -39,7 +40,8 @@ class ProgressLine {
   bool line_open_ = false;
 };
 
-// "step 12/50  loss 3.2145  lr 0.001  grad 1.25  45.2k tokens/s  left 1m 20s".
-std::string ProgressText(const StepMetrics& metrics, int64_t steps);
+// "step 12/50  loss 3.2145  lr 0.001  grad 1.25  45.2k tokens/s  left 1m 20s"; without "/50" where
+// time ends the run.
+std::string ProgressText(const StepMetrics& metrics, int64_t steps, const TimeLeft& left);
 
 }  // namespace weft

@@ -40,13 +40,17 @@ absl::StatusOr<Ranks> Ranks::Start(int threads) {
   return ranks;
 }
 
-bool Ranks::speaks() const { return mpi_ == nullptr || mpi_->rank() == 0; }
+bool Ranks::speaks() { return LaunchedRank() == 0; }
 
-absl::Status Ranks::Run(const RankMain& main) {
+absl::Status Ranks::Run(const RankMain& main, const FailureReport& report) {
   if (mpi_ != nullptr) {
     const absl::Status status = RunOne(main, *mpi_);
+    const bool reports = report != nullptr && speaks();
+    if (!status.ok() && reports) report(status);
     const absl::Status closed = mpi_->Close();
-    return status.ok() ? closed : status;
+    if (!status.ok()) return status;
+    if (!closed.ok() && reports) report(closed);
+    return closed;
   }
   MemoryNetwork network(size_);
   std::mutex mutex;
@@ -60,6 +64,7 @@ absl::Status Ranks::Run(const RankMain& main) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+  if (!first.ok() && report != nullptr) report(first);
   return first;
 }
 

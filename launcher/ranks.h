@@ -11,6 +11,8 @@ namespace weft {
 
 // What one rank does; called on a thread of its own in a process of several ranks.
 using RankMain = std::function<absl::Status(Transport&)>;
+// Tells the user of a failure.
+using FailureReport = std::function<void(const absl::Status&)>;
 
 class Ranks {
  public:
@@ -20,10 +22,11 @@ class Ranks {
 
   int size() const { return size_; }
   // Whether this process holds rank 0, the one that speaks to the user.
-  bool speaks() const;
+  static bool speaks();
   // Runs `main` on every rank of this process and closes the transport. A rank that fails poisons
-  // the others; the first failure is returned.
-  absl::Status Run(const RankMain& main);
+  // the others; the first failure is returned. `report` gets it on the one process that speaks,
+  // and before ranks part: mpirun may kill the others as soon as one has left with an error.
+  absl::Status Run(const RankMain& main, const FailureReport& report = nullptr);
 
  private:
   int size_ = 1;

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "launcher/machine_memory.h"
+#include "runtime/mpi_transport.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -45,6 +47,8 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
                                                    " ranks but ", size(), " are running"));
   }
   WEFT_ASSIGN_OR_RETURN(runnable->plan_, InstantiatePlan(runnable->program_, rank()));
+  const int ranks_here = StartedByMpi() ? LaunchedLocalRanks() : size();
+  WEFT_RETURN_IF_ERROR(CheckFits(runnable->plan_, ranks_here, MachineMemoryBytes()));
   WEFT_RETURN_IF_ERROR(BindVariables(runnable->program_));
   ExecutorOptions executor_options{.kernels = kernels_,
                                    .transport = &transport_,

@@ -45,7 +45,8 @@ class Session {
       : ops_(ops), kernels_(kernels), transport_(transport) {}
 
   // Compiles `graph`, makes and initialises the variables that are new, and builds the executor.
-  // Every rank calls it with the same graph.
+  // Every rank calls it with the same graph. FailedPrecondition where the machine has not the
+  // memory.
   absl::StatusOr<std::unique_ptr<Runnable>> Load(Graph graph, const CompileOptions& options,
                                                  Feed feed, Fetch fetch);
 

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -15,9 +17,12 @@
 #include "launcher/dataset.h"
 #include "launcher/job_graph.h"
 #include "launcher/metrics.h"
+#include "launcher/peak_flops.h"
 #include "launcher/progress_line.h"
 #include "launcher/session.h"
 #include "launcher/step_report.h"
+#include "launcher/stop_rule.h"
+#include "runtime/rendezvous.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -33,11 +38,17 @@ double SecondsSince(Clock::time_point start) {
 struct Scalars {
   double loss = 0;
   double grad_norm = 0;
+  std::map<std::string, double, std::less<>> metrics;  // further outputs of a graph file
 
   absl::Status Take(std::string_view name, const Operand& in) {
     const double value = *in.as<float>();
-    if (name == "loss") loss = value;
-    if (name == "grad_norm") grad_norm = value;
+    if (name == "loss") {
+      loss = value;
+    } else if (name == "grad_norm") {
+      grad_norm = value;
+    } else {
+      metrics[std::string(name)] = value;
+    }
     return absl::OkStatus();
   }
 };
@@ -50,13 +61,19 @@ class Trainer {
         ops_(ops),
         options_(options),
         transport_(transport),
-        session_(ops, kernels, transport) {}
+        kernels_(kernels),
+        session_(ops, kernels, transport),
+        stop_{job.train().steps(), options.minutes, options.until_loss, options.max_minutes} {}
 
   absl::Status Run();
 
  private:
   bool speaks() const { return transport_.rank() == 0; }
   absl::Status Load();
+  absl::Status LoadPrograms();
+  absl::StatusOr<std::unique_ptr<Session::Runnable>> LoadProgram(Graph graph, bool held_out,
+                                                                 Scalars* scalars);
+  absl::Status MeasureMachine(double model_flops);
   absl::StatusOr<Decision> Step(int64_t step);
   absl::StatusOr<double> Evaluate();
   absl::Status Report(int64_t step, double seconds, const StepReport& total,
@@ -66,7 +83,9 @@ class Trainer {
   const OpRegistry& ops_;
   const TrainOptions& options_;
   Transport& transport_;
+  const KernelTable& kernels_;
   Session session_;
+  const StopRule stop_;
   std::optional<Dataset> dataset_;
   std::unique_ptr<Session::Runnable> train_;
   std::unique_ptr<Session::Runnable> evaluate_;
@@ -74,34 +93,57 @@ class Trainer {
   std::optional<MetricsFile> metrics_;
   std::optional<ProgressLine> progress_;
   Clock::time_point start_;
-  double best_held_out_ = std::numeric_limits<double>::infinity();
+  double last_held_out_ = std::numeric_limits<double>::infinity();
+  double peak_step_seconds_ = 0;  // a step at the machine's peak; 0: not measured
 };
 
 absl::Status Trainer::Load() {
-  WEFT_ASSIGN_OR_RETURN(Dataset dataset, Dataset::Open(job_));
+  WEFT_ASSIGN_OR_RETURN(Dataset dataset, Dataset::Open(job_, options_.origins));
   dataset_.emplace(std::move(dataset));
-  WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job_, ops_));
-  CompileOptions compile;
-  compile.microbatches = static_cast<int>(job_.train().microbatches());
-  const auto fetch_into = [](Scalars* scalars) {
-    return [scalars](std::string_view name, int64_t, int64_t, const Operand& in) {
-      return scalars->Take(name, in);
-    };
-  };
-  WEFT_ASSIGN_OR_RETURN(train_,
-                        session_.Load(std::move(graph), compile, BatchFeed(job_, *dataset_, false),
-                                      fetch_into(&scalars_)));
-  if (job_.evaluate().every() > 0) {
-    WEFT_ASSIGN_OR_RETURN(Graph evaluate, EvaluateGraph(job_, ops_));
-    WEFT_ASSIGN_OR_RETURN(evaluate_,
-                          session_.Load(std::move(evaluate), CompileOptions(),
-                                        BatchFeed(job_, *dataset_, true), fetch_into(&held_out_)));
+  if (speaks() && !job_.checkpoint().dir().empty()) {
+    WEFT_RETURN_IF_ERROR(Annotate(CheckCheckpointFolder(job_.checkpoint().dir()),
+                                  WhereWritten(options_.origins, "checkpoint.dir")));
   }
   if (speaks() && !job_.log().metrics().empty()) {
-    WEFT_ASSIGN_OR_RETURN(MetricsFile metrics, MetricsFile::Open(job_.log().metrics()));
-    metrics_.emplace(std::move(metrics));
+    absl::StatusOr<MetricsFile> metrics = MetricsFile::Open(job_.log().metrics());
+    if (!metrics.ok()) {
+      return Annotate(metrics.status(), WhereWritten(options_.origins, "log.metrics"));
+    }
+    metrics_.emplace(*std::move(metrics));
   }
+  return LoadPrograms();
+}
+
+// Metrics give mfu: the share of the machine's peak that the model's arithmetic gets.
+absl::Status Trainer::MeasureMachine(double model_flops) {
+  if (job_.log().metrics().empty()) return absl::OkStatus();
+  WEFT_RETURN_IF_ERROR(Barrier(transport_));
+  const DType dtype = job_.train().dtype() == Job::Train::BF16 ? DType::kBF16 : DType::kF32;
+  const double peak = MeasurePeakFlops(ops_, kernels_, dtype) * transport_.size();
+  if (peak > 0) peak_step_seconds_ = model_flops / peak;
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Session::Runnable>> Trainer::LoadProgram(Graph graph, bool held_out,
+                                                                        Scalars* scalars) {
+  CompileOptions compile;
+  compile.microbatches = static_cast<int>(job_.train().microbatches());
+  auto program = session_.Load(std::move(graph), compile, BatchFeed(job_, *dataset_, held_out),
+                               [scalars](std::string_view name, int64_t, int64_t,
+                                         const Operand& in) { return scalars->Take(name, in); });
+  if (!program.ok()) return Annotate(program.status(), ModelName(job_));
+  return program;
+}
+
+absl::Status Trainer::LoadPrograms() {
+  WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job_, ops_));
+  const double model_flops = ModelFlops(graph, job_.train().microbatches());
+  WEFT_ASSIGN_OR_RETURN(train_, LoadProgram(std::move(graph), false, &scalars_));
+  if (job_.evaluate().every() > 0) {
+    WEFT_ASSIGN_OR_RETURN(Graph evaluate, EvaluateGraph(job_, ops_));
+    WEFT_ASSIGN_OR_RETURN(evaluate_, LoadProgram(std::move(evaluate), true, &held_out_));
+  }
+  return MeasureMachine(model_flops);
 }
 
 absl::StatusOr<double> Trainer::Evaluate() {
@@ -128,12 +170,14 @@ absl::Status Trainer::Report(int64_t step, double seconds, const StepReport& tot
   metrics.tokens = job_.train().global_batch() * job_.data().sequence();
   metrics.tokens_per_s = static_cast<double>(metrics.tokens) / seconds;
   metrics.step_ms = seconds * 1e3;
-  metrics.mfu = std::nan("");
+  metrics.mfu = peak_step_seconds_ > 0 ? peak_step_seconds_ / seconds : std::nan("");
   metrics.bytes_sent = total.bytes_sent;
   metrics.mem_peak_bytes = total.memory_bytes;
+  for (const auto& [name, value] : scalars_.metrics) metrics.more.push_back({name, value});
   if (held_out_loss) metrics.more.push_back({"eval_loss", *held_out_loss});
   if (progress_) {
-    progress_->Update(metrics, SecondsSince(start_));
+    const double spent = SecondsSince(start_);
+    progress_->Update(metrics, spent, stop_.Left(step + 1, spent, last_held_out_, seconds));
     if (held_out_loss) {
       progress_->Say(absl::StrFormat("step %d: held-out loss %.4f (%.4f bits per token)", step + 1,
                                      *held_out_loss, *held_out_loss / std::log(2.0)));
@@ -149,19 +193,16 @@ absl::StatusOr<Decision> Trainer::Step(int64_t step) {
   const double seconds = SecondsSince(begin);
   StepReport mine;
   mine.bytes_sent = transport_.total_bytes_sent() - sent;
-  mine.memory_bytes = train_->plan().arena_bytes() + session_.variables().bytes();
+  mine.memory_bytes = train_->plan().arena_bytes() + session_.variables().bytes() +
+                      (evaluate_ ? evaluate_->plan().arena_bytes() : 0);
   std::optional<double> held_out_loss;
   const bool last = step + 1 == job_.train().steps();
   if (evaluate_ && ((step + 1) % job_.evaluate().every() == 0 || last)) {
     WEFT_ASSIGN_OR_RETURN(held_out_loss, Evaluate());
-    best_held_out_ = std::min(best_held_out_, *held_out_loss);
+    last_held_out_ = *held_out_loss;
   }
-  const double minutes = SecondsSince(start_) / 60;
   Decision decision = Decision::kContinue;
-  if (last || minutes >= options_.max_minutes ||
-      (minutes >= options_.minutes && best_held_out_ < options_.until_loss)) {
-    decision = Decision::kStop;
-  }
+  if (stop_.Stops(step + 1, SecondsSince(start_), last_held_out_)) decision = Decision::kStop;
   if (options_.interrupted != nullptr && *options_.interrupted) decision = Decision::kInterrupt;
   WEFT_ASSIGN_OR_RETURN(const StepReport total, ExchangeReports(transport_, mine, &decision));
   if (speaks()) WEFT_RETURN_IF_ERROR(Report(step, seconds, total, held_out_loss));

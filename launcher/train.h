@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "graph/op_def.h"
 #include "launcher/job.pb.h"
+#include "launcher/job_text.h"
 #include "runtime/kernel.h"
 #include "runtime/transport.h"
 
@@ -14,13 +15,13 @@ namespace weft {
 
 struct TrainOptions {
   bool resume = false;  // from the newest checkpoint of the job's folder
-  // Stop after `minutes` once the held-out loss is below `until_loss` (nats), and in any case after
-  // `max_minutes`. Infinite: by steps alone.
+  // As for StopRule.
   double minutes = std::numeric_limits<double>::infinity();
   double until_loss = std::numeric_limits<double>::infinity();
   double max_minutes = std::numeric_limits<double>::infinity();
   bool progress = true;                            // rank 0 shows a line on stderr
   const std::atomic<bool>* interrupted = nullptr;  // set by a signal: checkpoint, then Cancelled
+  FieldOrigins origins;                            // where the job's fields were written
 };
 
 // One rank's part of a resolved, valid job. Blocks until the job is done, failed or interrupted.

@@ -21,6 +21,11 @@ struct MpiOptions {
 
 // Whether this process was started by an MPI launcher (by its environment; MPI is not touched).
 bool StartedByMpi();
+// The rank that the launcher gave this process, 0 without one: so that one rank speaks of errors
+// from before MPI starts.
+int LaunchedRank();
+// How many ranks the launcher started on this machine; 1 where it does not say.
+int LaunchedLocalRanks();
 
 // Initialises MPI (MPI_THREAD_SERIALIZED) and answers this rank's end of the world communicator.
 // One thread at a time makes MPI calls: a thread of the transport, among them MPI_Init and

@@ -49,12 +49,11 @@ loss_to_beat=$("$report" yardsticks --job "$job" --dir "$dir" "${overrides[@]}")
 
 say "Plan"
 "$weft" plan "$job" --ranks "$ranks" "${overrides[@]}" >"$dir/plan.txt"
-awk 'NR == 1 { print }
-  /^conversions/ { left = 7; print; next }
-  left > 0 { print; if (--left == 0) print "  ..." }
-  /^rank 0/ { memory = 1 }
-  /^channels/ { memory = 0 }
-  memory { print }' "$dir/plan.txt"
+awk 'NR <= 3 { print }
+  /^conversions/ { print ""; left = 8 }
+  /^memory/ { left = 24 }
+  /^channels/ { left = 0 }
+  left > 0 { print; if (--left == 0) print "  ..." }' "$dir/plan.txt"
 echo "... the whole plan: $dir/plan.txt"
 
 # On a terminal, one line that follows the metrics file; weft's own line cannot pass mpirun as one.

@@ -96,7 +96,7 @@ TEST_F(GraphBuilderTest, OperandCountsAreChecked) {
 TEST_F(GraphBuilderTest, TooManyOperands) {
   Value x = g_.Input("x", vector_);
   g_.Op("square", {x, x});
-  EXPECT_THAT(Error(), HasSubstr("2 operands; square takes 1"));
+  EXPECT_THAT(Error(), HasSubstr("2 operands; square takes (x)"));
 }
 
 TEST_F(GraphBuilderTest, OptionalAndVariadicOperands) {

@@ -19,7 +19,7 @@ std::string Shown(bool terminal, int64_t steps, double seconds) {
       StepMetrics m;
       m.step = step;
       m.loss = 2.5;
-      progress.Update(m, static_cast<double>(step) * seconds);
+      progress.Update(m, static_cast<double>(step) * seconds, TimeLeft());
       if (step == 2) progress.Say("saved");
     }
   }
@@ -52,7 +52,9 @@ TEST(ProgressLine, ALiveLineOnATerminal) {
   EXPECT_EQ(Count(shown, "\n"), 2);
 }
 
-TEST(ProgressLine, TerminalIsNotFlooded) { EXPECT_LE(Count(Shown(true, 1000, 0.001), "step "), 12); }
+TEST(ProgressLine, TerminalIsNotFlooded) {
+  EXPECT_LE(Count(Shown(true, 1000, 0.001), "step "), 12);
+}
 
 TEST(ProgressLine, TextHasWhatMatters) {
   const StepMetrics m{.step = 12,
@@ -63,12 +65,14 @@ TEST(ProgressLine, TextHasWhatMatters) {
                       .tokens_per_s = 45230,
                       .step_ms = 2000,
                       .more = {{"held_out", 2.5}}};
-  EXPECT_EQ(ProgressText(m, 52),
+  EXPECT_EQ(ProgressText(m, 52, {.seconds = 80}),
             "step 12/52  loss 3.2146  lr 0.001  grad 1.25  45.2k tokens/s  left 1m 20s"
             "  held_out 2.5000");
   StepMetrics unknown;
   unknown.grad_norm = unknown.tokens_per_s = unknown.step_ms = std::nan("");
-  EXPECT_EQ(ProgressText(unknown, 9), "step 0/9  loss 0.0000  lr 0");
+  EXPECT_EQ(ProgressText(unknown, 9, {.seconds = std::nan("")}), "step 0/9  loss 0.0000  lr 0");
+  EXPECT_EQ(ProgressText(unknown, 100000, {.seconds = 65, .at_most = true, .by_steps = false}),
+            "step 0  loss 0.0000  lr 0  left at most 1m 05s");
 }
 
 }  // namespace

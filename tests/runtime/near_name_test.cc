@@ -1,4 +1,4 @@
-#include "launcher/near_name.h"
+#include "runtime/near_name.h"
 
 #include <gtest/gtest.h>
 
