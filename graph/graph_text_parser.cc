@@ -1,5 +1,4 @@
 // From untrusted text to a legal graph. Every reference is checked before it is followed.
-#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
 #include <map>
@@ -12,6 +11,7 @@
 #include "graph/spec_text.h"
 #include "runtime/near_name.h"
 #include "runtime/status.h"
+#include "runtime/text_error.h"
 
 namespace weft {
 namespace {
@@ -19,23 +19,6 @@ namespace {
 using google::protobuf::TextFormat;
 
 constexpr int kMaxNesting = 32;
-
-// Keeps the first syntax error.
-class FirstError : public google::protobuf::io::ErrorCollector {
- public:
-  void AddError(int line, google::protobuf::io::ColumnNumber column,
-                const std::string& message) override {
-    if (!message_.empty()) return;
-    line_ = line;
-    message_ = absl::StrCat(message, " (column ", column + 1, ")");
-  }
-  int line() const { return line_; }
-  const std::string& message() const { return message_; }
-
- private:
-  int line_ = 0;
-  std::string message_;
-};
 
 class Parser {
  public:
@@ -88,15 +71,14 @@ absl::Status Parser::At(const absl::Status& status, const char* field, int index
 }
 
 absl::Status Parser::Syntax(const std::string& text) {
-  FirstError error;
+  FirstTextError error(*GraphDef::descriptor(), file_, text);
   TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
   parser.SetRecursionLimit(kMaxNesting);
   parser.WriteLocationsTo(&lines_);
   if (parser.ParseFromString(text, &def_)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(file_, ":", error.line() + 1, ": ",
-                   error.message().empty() ? "not a GraphDef" : error.message()));
+  return absl::InvalidArgumentError(error.text().empty() ? absl::StrCat(file_, ": not graph text")
+                                                         : error.text());
 }
 
 absl::StatusOr<Value> Parser::Find(const std::string& name) const {
@@ -163,9 +145,8 @@ absl::StatusOr<Value> Parser::AddValue(const ValueDef& def, std::string default_
     default: return absl::InvalidArgumentError(absl::StrCat("no rate has number ", def.rate()));
   }
   if (info.mesh < 0 || info.mesh >= static_cast<int>(graph_.meshes.size())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("mesh ", info.mesh, " of ", graph_.meshes.size(),
-                     " does not exist; meshes count from 0"));
+    return absl::InvalidArgumentError(absl::StrCat("mesh ", info.mesh, " of ", graph_.meshes.size(),
+                                                   " does not exist; meshes count from 0"));
   }
   const Mesh& mesh = graph_.meshes[info.mesh];
   if (!def.annotation().empty()) {
@@ -320,7 +301,8 @@ absl::Status Parser::References() {
     absl::StatusOr<Value> value = Find(def.value());
     absl::Status status = value.status();
     if (status.ok() && (def.name().empty() || !names.insert(def.name()).second)) {
-      status = absl::InvalidArgumentError("the name is empty or taken");
+      status = absl::InvalidArgumentError(
+          "the name is empty or taken; outputs each need a name of their own");
     }
     WEFT_RETURN_IF_ERROR(At(status, "outputs", i, absl::StrCat("output '", def.name(), "'")));
     graph_.outputs.push_back({def.name(), *value});

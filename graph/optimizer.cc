@@ -95,7 +95,8 @@ absl::StatusOr<std::vector<Parameter>> GradientsOf(GraphBuilder& g, Value loss) 
     targets.push_back(variable.value);
   }
   if (targets.empty()) {
-    return absl::InvalidArgumentError("the graph has no trainable variable to optimize");
+    return absl::InvalidArgumentError(
+        "the graph has no trainable variable to optimize; mark parameters trainable");
   }
   WEFT_ASSIGN_OR_RETURN(const std::vector<Value> gradients, Differentiate(g, loss, targets));
   for (size_t i = 0; i < parameters.size(); ++i) {

@@ -15,7 +15,8 @@ namespace {
 
 absl::Status TokenError(std::string_view op, int64_t token, int64_t vocab) {
   return absl::OutOfRangeError(absl::StrCat(std::string(op), ": token ", token,
-                                            " is not below the vocabulary size ", vocab));
+                                            " is not below the vocabulary size ", vocab,
+                                            "; give the table more rows, or check the data"));
 }
 
 absl::Status EmbeddingCpu(const KernelContext& k) {

@@ -141,10 +141,10 @@ TEST_F(GraphTextTest, LayoutsAndConversionsReadBack) {
 }
 
 TEST_F(GraphTextTest, SyntaxErrorsHaveLines) {
-  EXPECT_THAT(Error("name: \"a\"\nmeshes: 3\n"), HasSubstr("model.pbtxt:2: "));
+  EXPECT_THAT(Error("name: \"a\"\nmeshes: 3\n"), HasSubstr("model.pbtxt:2:9: "));
   EXPECT_THAT(Error("name: \"a\"\n\ncolour: 3\n"),
-              AllOf(HasSubstr("model.pbtxt:3: "), HasSubstr("colour")));
-  EXPECT_THAT(Error("nodes {"), HasSubstr("model.pbtxt:1: "));
+              AllOf(HasSubstr("model.pbtxt:3:"), HasSubstr("no field 'colour'")));
+  EXPECT_THAT(Error("nodes {"), HasSubstr("model.pbtxt:1:"));
 }
 
 TEST_F(GraphTextTest, MeaningErrorsHaveLinesAndNames) {

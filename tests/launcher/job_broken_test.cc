@@ -1,7 +1,9 @@
 // Broken jobs: each is refused with where it is wrong and what to do, and none crashes.
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -92,17 +94,16 @@ const std::vector<Case>& Cases() {
       {"MeshNotBuilt", "data:1", "seq:2", {"mesh", "not built"}},
       {"MeshAboveBatch", "data:1", "data:17", {"mesh", "16 rows", "data:16"}},
       {"MicrobatchesAboveBatch", "microbatches: 1", "microbatches: 17", {"microbatches", "16"}},
-      {"MicrobatchesDoNotDivide", "microbatches: 1", "microbatches: 3", {"microbatches", "divide"}},
       {"EvaluateNothing", "mesh", "evaluate { every: 10 } mesh", {"evaluate.every", "held_out"}},
       {"HeldOutAll", "sequence: 128", "sequence: 128 held_out: 1", {"data.held_out"}},
       {"NegativeHeldOut", "sequence: 128", "sequence: 128 held_out: -0.1", {"data.held_out"}},
       {"CheckpointNowhere", "dir: \"runs/x\"", "every: 5", {"checkpoint.every", "dir"}},
       {"FormatOfText", "tokenizer: BYTES", "format: U16", {"data.format"}},
       {"TokenizerOfTokens", "text: \"/usr", "tokens: \"/usr", {"data.tokenizer"}},
-      {"GraphFile",
+      {"EmptyGraphFile",
        "decoder { layers: 4 hidden: 128 heads: 4 kv_heads: 2 ffn: 384 vocab: 256 }",
-       "graph_file: 'm.pbtxt'",
-       {"model.graph_file", "not built"}},
+       "graph_file: ''",
+       {"job:2:9: model.graph_file", "name a file"}},
       {"Cuda", "steps: 50", "steps: 50 device: CUDA", {"job:5:19: train.device", "CUDA"}},
       {"VirtualBatches", "steps: 50", "steps: 50 virtual_batches: 4", {"virtual_batches"}},
       {"Tensorboard", "mesh", "log { tensorboard: 'tb' } mesh", {"log.tensorboard", "not built"}},
@@ -193,6 +194,41 @@ TEST(JobBroken, RandomBytesNeverCrash) {
     for (char& c : text) c = static_cast<char>(random());
     EXPECT_FALSE(ParseJob(text, "job").ok());
   }
+}
+
+// What mutated text comes to is an error or a job that reads back as itself.
+TEST(JobBroken, MutationsOfTheTinyJobAreErrorsOrJobs) {
+  std::ifstream file(WEFT_SOURCE_DIR "/examples/jobs/tiny.pbtxt");
+  std::stringstream contents;
+  contents << file.rdbuf();
+  const std::string tiny = contents.str();
+  ASSERT_TRUE(ParseJob(tiny, "tiny").ok());
+  std::mt19937 random(3);
+  int jobs = 0;
+  for (int round = 0; round < 600; ++round) {
+    std::string text = tiny;
+    const size_t at = random() % text.size(), length = 1 + random() % 60;
+    switch (round % 3) {
+      case 0:
+        for (int flips = 1 + static_cast<int>(random() % 3); flips > 0; --flips) {
+          text[random() % text.size()] ^= static_cast<char>(1 << (random() % 8));
+        }
+        break;
+      case 1: text.resize(at); break;
+      default: text.insert(random() % text.size(), tiny.substr(at, length));
+    }
+    const absl::StatusOr<Job> job = ParseJob(text, "tiny");
+    if (!job.ok()) {
+      EXPECT_EQ(job.status().message().substr(0, 4), "tiny") << job.status() << "\n" << text;
+      continue;
+    }
+    ++jobs;
+    const absl::StatusOr<Job> again = ParseJob(PrintJob(*job), "printed");
+    ASSERT_TRUE(again.ok()) << again.status() << "\n" << text;
+    EXPECT_EQ(PrintJob(*again), PrintJob(*job));
+  }
+  EXPECT_GT(jobs, 0);
+  EXPECT_LT(jobs, 600);
 }
 
 TEST(JobBroken, RandomMutationsNeverCrash) {

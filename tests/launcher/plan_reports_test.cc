@@ -1,0 +1,92 @@
+#include "launcher/machine_memory.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/all_ops.h"
+#include "launcher/job.h"
+#include "launcher/job_graph.h"
+#include "launcher/memory_holders.h"
+#include "launcher/peak_flops.h"
+#include "launcher/step_forecast.h"
+#include "parallel/compile.h"
+
+namespace weft {
+namespace {
+
+// The plan of rank 0 of the tiny job on two ranks.
+class PlanReportsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    DefineAllOps(ops_);
+    absl::StatusOr<Job> job =
+        LoadJob(WEFT_SOURCE_DIR "/examples/jobs/tiny.pbtxt", {.sets = {}, .mesh = "data:2"});
+    ASSERT_TRUE(job.ok()) << job.status();
+    absl::StatusOr<Graph> graph = TrainGraph(*job, ops_);
+    ASSERT_TRUE(graph.ok()) << graph.status();
+    model_flops_ = ModelFlops(*graph, 1);
+    absl::StatusOr<Program> program = Compile(*std::move(graph), ops_, {});
+    ASSERT_TRUE(program.ok()) << program.status();
+    for (int rank : {0, 1}) {
+      absl::StatusOr<Plan> plan = InstantiatePlan(*program, rank);
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      plans_.push_back(*std::move(plan));
+    }
+  }
+
+  OpRegistry ops_;
+  std::vector<Plan> plans_;
+  double model_flops_ = 0;
+};
+
+TEST_F(PlanReportsTest, VariablesAreParametersAndTwoStates) {
+  EXPECT_EQ(VariableBytes(plans_[0]), 3 * 853120 * 4);
+}
+
+TEST_F(PlanReportsTest, HoldersAreSortedAndHaveLives) {
+  const std::vector<MemoryHolder> holders = MemoryHolders(plans_[0]);
+  ASSERT_EQ(static_cast<int>(holders.size()), plans_[0].buffers_size() + 1);
+  for (size_t i = 1; i < holders.size(); ++i) EXPECT_GE(holders[i - 1].bytes, holders[i].bytes);
+  for (const MemoryHolder& holder : holders) EXPECT_FALSE(holder.from.empty()) << holder.name;
+}
+
+TEST_F(PlanReportsTest, WhatDoesNotFitIsRefusedWithTheLargestHolders) {
+  const int64_t needed = plans_[0].arena_bytes() + VariableBytes(plans_[0]);
+  EXPECT_TRUE(CheckFits(plans_[0], 1, needed).ok());
+  EXPECT_TRUE(CheckFits(plans_[0], 2, 2 * needed).ok());
+  const absl::Status status = CheckFits(plans_[0], 2, 2 * needed - 2);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  const std::string message(status.message());
+  EXPECT_NE(message.find(MemoryHolders(plans_[0])[0].name), std::string::npos) << message;
+  EXPECT_NE(message.find("Use more"), std::string::npos) << message;
+  EXPECT_GT(MachineMemoryBytes(), int64_t{1} << 28);
+}
+
+TEST_F(PlanReportsTest, AStepTakesAtLeastItsBusiestStream) {
+  const StepForecast forecast = ForecastStep(plans_);
+  double sum = 0;
+  for (double busy : forecast.busy) {
+    EXPECT_GE(forecast.seconds, busy * (1 - 1e-9));
+    sum += busy;
+  }
+  EXPECT_GT(forecast.busy[0], 0);
+  EXPECT_GT(forecast.busy[1], 0);
+  EXPECT_LE(forecast.seconds, sum * (1 + 1e-9));
+}
+
+// 6 operations a matrix parameter and token: products forward, and two more backward.
+TEST_F(PlanReportsTest, ModelFlopsAreSixAParameterAndTokenAndAttention) {
+  const double tokens = 16 * 128;
+  const double products = 6.0 * (853120 - 256 * 128) * tokens;
+  EXPECT_GT(model_flops_, products);
+  EXPECT_LT(model_flops_, 1.5 * products);
+}
+
+TEST_F(PlanReportsTest, ThePeakIsMeasured) {
+  KernelTable kernels;
+  EXPECT_EQ(MeasurePeakFlops(ops_, kernels, DType::kF32), 0);
+  FillCpuKernels(ops_, kernels);
+  EXPECT_GT(MeasurePeakFlops(ops_, kernels, DType::kF32), 1e7);
+}
+
+}  // namespace
+}  // namespace weft
