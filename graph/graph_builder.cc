@@ -43,7 +43,7 @@ GraphBuilder::GraphBuilder(const OpRegistry& ops, Mesh mesh, int64_t seed)
   graph_.meshes = {std::move(mesh)};
 }
 
-GraphBuilder::GraphBuilder(const OpRegistry& ops, Graph graph, int64_t seed)
+GraphBuilder::GraphBuilder(Graph graph, const OpRegistry& ops, int64_t seed)
     : ops_(ops), seed_(seed), graph_(std::move(graph)) {
   for (const ValueInfo& value : graph_.values) names_.insert(value.name);
   for (const Node& node : graph_.nodes) names_.insert(node.name);

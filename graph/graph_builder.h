@@ -36,7 +36,7 @@ class GraphBuilder {
   explicit GraphBuilder(const OpRegistry& ops, Mesh mesh = {}, int64_t seed = 1);
   // Goes on with a legal graph, as if all of it had been built here. Initialisers whose seed is 0
   // get one from `seed` and the variable's name.
-  GraphBuilder(const OpRegistry& ops, Graph graph, int64_t seed);
+  GraphBuilder(Graph graph, const OpRegistry& ops, int64_t seed);
 
   // Data bound by name for every microbatch (or step); `spec` is one microbatch's logical spec.
   Value Input(std::string name, TensorSpec spec, Rate rate = Rate::kMicrobatch);

@@ -78,7 +78,7 @@ absl::StatusOr<Model> BuildModel(const Job& job, const OpRegistry& ops) {
   WEFT_ASSIGN_OR_RETURN(Graph graph, ReadGraphFile(job, ops));
   std::vector<GraphOutput> outputs = std::move(graph.outputs);
   graph.outputs.clear();
-  Model model{GraphBuilder(ops, std::move(graph), seed), Value(), {}};
+  Model model{GraphBuilder(std::move(graph), ops, seed), Value(), {}};
   for (GraphOutput& output : outputs) {
     if (output.name == "loss") {
       model.loss = output.value;
