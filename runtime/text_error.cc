@@ -40,7 +40,7 @@ std::vector<std::string> FieldNames(const Descriptor& type) {
   return names;
 }
 
-// Puts the parser's messages in the words of a job's author.
+// Puts the parser's messages in the words of the text's author.
 std::string Reword(const Descriptor& root, const std::string& message) {
   const std::vector<std::string> parts = absl::StrSplit(message, '"');
   if (parts.size() >= 4 && absl::StartsWith(message, "Message type ")) {

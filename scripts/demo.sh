@@ -80,7 +80,7 @@ if [[ -t 1 ]]; then
   follower=$!
   trap 'kill "$follower" 2>/dev/null || true' EXIT
   status=0
-  "${train[@]}" 2> >(grep --line-buffered -vE '^step [0-9]+[/:]' >&2) || status=$?
+  "${train[@]}" 2> >(grep --line-buffered -vE '^step [0-9]+[/: ]' >&2) || status=$?
   kill "$follower" 2>/dev/null || true
   wait "$follower" 2>/dev/null || true
   trap - EXIT
