@@ -1,5 +1,5 @@
-// What attention's kernels know of their operands: extents, which key/value head serves a query head,
-// and how many keys a query sees.
+// What attention's kernels know of their operands: extents, which key/value head serves a query
+// head, how many keys a query sees, and where a head's rows lie.
 #pragma once
 
 #include <algorithm>
@@ -77,18 +77,10 @@ HeadRows<T> HeadOf(const Operand& x, int64_t b, int64_t head) {
   return {data, stride, x.shape[3]};
 }
 
-// `n` rows from row `first` as a matrix of the arithmetic type: in place, or converted to `scratch`.
+// A head's rows from row `first` on as a matrix.
 template <typename T>
-Matrix<const ArithmeticOf<T>> WideRows(const HeadRows<T>& rows, int64_t first, int64_t n,
-                                       ArithmeticOf<T>* scratch) {
-  if constexpr (std::is_same_v<T, ArithmeticOf<T>>) {
-    return {rows.row(first), rows.stride, 1};
-  } else {
-    for (int64_t i = 0; i < n; ++i) {
-      ConvertRow(scratch + i * rows.width, rows.row(first + i), rows.width);
-    }
-    return {scratch, rows.width, 1};
-  }
+Matrix<const T> MatrixOf(const HeadRows<T>& rows, int64_t first) {
+  return {rows.row(first), rows.stride, 1};
 }
 
 // The matrix from row `first` on.

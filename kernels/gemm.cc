@@ -34,8 +34,9 @@ BlasView ViewOf(const Matrix<T>& x, int64_t rows, int64_t cols) {
 
 template <typename T>
 bool Regular(const Matrix<T>& x, int64_t rows, int64_t cols) {
-  return (cols == 1 || x.col_stride == 1) ? rows == 1 || x.row_stride >= cols
-                                          : (rows == 1 || x.row_stride == 1) && x.col_stride >= rows;
+  return (cols == 1 || x.col_stride == 1)
+             ? rows == 1 || x.row_stride >= cols
+             : (rows == 1 || x.row_stride == 1) && x.col_stride >= rows;
 }
 
 template <typename T>
@@ -65,6 +66,19 @@ absl::StatusOr<bool> Trivial(GemmSize size, const Matrix<In>& a, const Matrix<In
   return false;
 }
 
+template <typename C>
+absl::Status OfBF16(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
+                    bool accumulate, Matrix<C> c) {
+  absl::StatusOr<bool> done = Trivial(size, a, b, accumulate, c);
+  if (!done.ok() || *done) return done.status();
+  ChooseThreads();
+  if (c.col_stride != 1 && size.n != 1) {  // oneDNN has only slow loops for other results
+    return GemmBF16({size.n, size.m, size.k}, alpha, Transposed(b), Transposed(a), accumulate,
+                    Transposed(c));
+  }
+  return GemmBF16(size, alpha, a, b, accumulate, c);
+}
+
 }  // namespace
 
 void SetGemmThreads(int threads) {
@@ -83,28 +97,24 @@ absl::Status Gemm(GemmSize size, double alpha, Matrix<const float> a, Matrix<con
   }
   const BlasView va = ViewOf(a, size.m, size.k);
   const BlasView vb = ViewOf(b, size.k, size.n);
-  const dnnl_status_t status =
-      dnnl_sgemm(va.trans, vb.trans, size.m, size.n, size.k, static_cast<float>(alpha), a.data,
-                 va.ld, b.data, vb.ld, accumulate ? 1.0f : 0.0f, c.data,
-                 ViewOf(c, size.m, size.n).ld);
+  const dnnl_status_t status = dnnl_sgemm(
+      va.trans, vb.trans, size.m, size.n, size.k, static_cast<float>(alpha), a.data, va.ld, b.data,
+      vb.ld, accumulate ? 1.0f : 0.0f, c.data, ViewOf(c, size.m, size.n).ld);
   if (status != dnnl_success) {
-    return absl::InternalError(absl::StrCat("dnnl_sgemm of m=", size.m, " n=", size.n, " k=",
-                                            size.k, " failed with status ", status));
+    return absl::InternalError(absl::StrCat("dnnl_sgemm of m=", size.m, " n=", size.n,
+                                            " k=", size.k, " failed with status ", status));
   }
   return absl::OkStatus();
 }
 
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
                   bool accumulate, Matrix<BFloat16> c) {
-  absl::StatusOr<bool> done = Trivial(size, a, b, accumulate, c);
-  if (!done.ok() || *done) return done.status();
-  if (alpha != 1) return absl::InternalError("gemm: bf16 takes no factor");
-  ChooseThreads();
-  if (c.col_stride != 1 && size.n != 1) {  // oneDNN has only slow loops for other results
-    return Gemm({size.n, size.m, size.k}, alpha, Transposed(b), Transposed(a), accumulate,
-                Transposed(c));
-  }
-  return GemmBF16(size, a, b, accumulate, c);
+  return OfBF16(size, alpha, a, b, accumulate, c);
+}
+
+absl::Status Gemm(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
+                  bool accumulate, Matrix<float> c) {
+  return OfBF16(size, alpha, a, b, accumulate, c);
 }
 
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const double> a, Matrix<const double> b,

@@ -1,5 +1,5 @@
-// Matrix products of strided matrices on the CPU: the one door to oneDNN. Everything that multiplies
-// matrices (einsum, attention, head_cross_entropy) comes through here.
+// Matrix products of strided matrices on the CPU: the one door to oneDNN. Everything that
+// multiplies matrices (einsum, attention, head_cross_entropy) comes through here.
 #pragma once
 
 #include <cstdint>
@@ -27,11 +27,13 @@ struct GemmSize {
 
 // C = alpha A B, or C += alpha A B if `accumulate`. Any extent may be 0 (k = 0 gives zeros). Any
 // thread may call; states such as compiled primitives are per thread. Internal if oneDNN refuses.
-// f32 by dnnl_sgemm; bf16 by oneDNN's matmul (f32 sums, alpha must be 1); f64 by plain loops.
+// f32 by dnnl_sgemm; bf16 operands by oneDNN's matmul (f32 sums); f64 by plain loops.
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const float> a, Matrix<const float> b,
                   bool accumulate, Matrix<float> c);
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
                   bool accumulate, Matrix<BFloat16> c);
+absl::Status Gemm(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
+                  bool accumulate, Matrix<float> c);
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const double> a, Matrix<const double> b,
                   bool accumulate, Matrix<double> c);
 

@@ -1,7 +1,9 @@
 #include "kernels/gemm_bf16.h"
 
 #include <array>
+#include <bit>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -17,8 +19,8 @@ absl::Status ToStatus(dnnl_status_t status, const char* what) {
   return absl::InternalError(absl::StrCat(what, " failed with oneDNN status ", status));
 }
 
-// Extents, strides of A, B and C, and whether to add.
-using Key = std::array<int64_t, 10>;
+// Extents, strides of A, B and C, whether to add, the bits of alpha, and C's type.
+using Key = std::array<int64_t, 12>;
 
 template <typename Handle, dnnl_status_t (*Destroy)(Handle)>
 struct Destroyer {
@@ -39,8 +41,8 @@ struct MatMul {
   Memory a, b, c;  // handles are set at each execution
 };
 
-absl::StatusOr<dnnl_memory_desc_t> Describe(int64_t rows, int64_t cols, int64_t row_stride,
-                                            int64_t col_stride) {
+absl::StatusOr<dnnl_memory_desc_t> Describe(dnnl_data_type_t type, int64_t rows, int64_t cols,
+                                            int64_t row_stride, int64_t col_stride) {
   // oneDNN wants strides that nest even where an extent of 1 leaves them unread.
   if (cols == 1) col_stride = row_stride == 1 ? rows : 1;
   if (rows == 1) row_stride = col_stride == 1 ? cols : 1;
@@ -48,7 +50,7 @@ absl::StatusOr<dnnl_memory_desc_t> Describe(int64_t rows, int64_t cols, int64_t 
   const dnnl_dims_t strides = {row_stride, col_stride};
   dnnl_memory_desc_t desc;
   WEFT_RETURN_IF_ERROR(
-      ToStatus(dnnl_memory_desc_init_by_strides(&desc, 2, dims, dnnl_bf16, strides), "a layout"));
+      ToStatus(dnnl_memory_desc_init_by_strides(&desc, 2, dims, type, strides), "a layout"));
   return desc;
 }
 
@@ -84,19 +86,28 @@ class MatMulCache {
 
   absl::Status Make(const Key& key, MatMul* made) {
     WEFT_RETURN_IF_ERROR(Start());
-    WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t a, Describe(key[0], key[2], key[3], key[4]));
-    WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t b, Describe(key[2], key[1], key[5], key[6]));
-    WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t c, Describe(key[0], key[1], key[7], key[8]));
+    const auto type = static_cast<dnnl_data_type_t>(key[11]);
+    WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t a,
+                          Describe(dnnl_bf16, key[0], key[2], key[3], key[4]));
+    WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t b,
+                          Describe(dnnl_bf16, key[2], key[1], key[5], key[6]));
+    WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t c,
+                          Describe(type, key[0], key[1], key[7], key[8]));
     dnnl_matmul_desc_t desc;
     WEFT_RETURN_IF_ERROR(ToStatus(dnnl_matmul_desc_init(&desc, &a, &b, nullptr, &c), "a matmul"));
     dnnl_primitive_attr_t attr;
     WEFT_RETURN_IF_ERROR(ToStatus(dnnl_primitive_attr_create(&attr), "matmul attributes"));
     PrimitiveAttr owned_attr(attr);
     if (key[9]) WEFT_RETURN_IF_ERROR(AddSum(attr));
+    const float alpha = static_cast<float>(std::bit_cast<double>(key[10]));
+    if (alpha != 1) {
+      WEFT_RETURN_IF_ERROR(
+          ToStatus(dnnl_primitive_attr_set_output_scales(attr, 1, 0, &alpha), "a factor"));
+    }
     dnnl_primitive_desc_t primitive_desc;
-    WEFT_RETURN_IF_ERROR(ToStatus(
-        dnnl_primitive_desc_create(&primitive_desc, &desc, attr, engine_.get(), nullptr),
-        "a bf16 matmul (does this CPU have AVX-512?)"));
+    WEFT_RETURN_IF_ERROR(
+        ToStatus(dnnl_primitive_desc_create(&primitive_desc, &desc, attr, engine_.get(), nullptr),
+                 "a bf16 matmul (does this CPU have AVX-512?)"));
     PrimitiveDesc owned_desc(primitive_desc);
     dnnl_primitive_t primitive;
     WEFT_RETURN_IF_ERROR(
@@ -117,8 +128,8 @@ class MatMulCache {
 
   absl::Status Bind(const dnnl_memory_desc_t& desc, Memory* memory) {
     dnnl_memory_t made;
-    WEFT_RETURN_IF_ERROR(ToStatus(
-        dnnl_memory_create(&made, &desc, engine_.get(), DNNL_MEMORY_NONE), "a memory object"));
+    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_memory_create(&made, &desc, engine_.get(), DNNL_MEMORY_NONE),
+                                  "a memory object"));
     memory->reset(made);
     return absl::OkStatus();
   }
@@ -128,17 +139,17 @@ class MatMulCache {
   absl::flat_hash_map<Key, MatMul> cache_;
 };
 
-}  // namespace
-
-absl::Status GemmBF16(GemmSize size, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
-                      bool accumulate, Matrix<BFloat16> c) {
+template <typename C>
+absl::Status Multiply(GemmSize size, double alpha, Matrix<const BFloat16> a,
+                      Matrix<const BFloat16> b, bool accumulate, Matrix<C> c) {
+  constexpr dnnl_data_type_t kType = std::is_same_v<C, float> ? dnnl_f32 : dnnl_bf16;
   thread_local MatMulCache cache;
   WEFT_ASSIGN_OR_RETURN(
       MatMul * matmul,
       cache.Get({size.m, size.n, size.k, a.row_stride, a.col_stride, b.row_stride, b.col_stride,
-                 c.row_stride, c.col_stride, accumulate}));
-  const auto set = [](const Memory& memory, const BFloat16* data) {
-    return ToStatus(dnnl_memory_set_data_handle(memory.get(), const_cast<BFloat16*>(data)),
+                 c.row_stride, c.col_stride, accumulate, std::bit_cast<int64_t>(alpha), kType}));
+  const auto set = [](const Memory& memory, const void* data) {
+    return ToStatus(dnnl_memory_set_data_handle(memory.get(), const_cast<void*>(data)),
                     "binding an operand");
   };
   WEFT_RETURN_IF_ERROR(set(matmul->a, a.data));
@@ -147,10 +158,21 @@ absl::Status GemmBF16(GemmSize size, Matrix<const BFloat16> a, Matrix<const BFlo
   const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, matmul->a.get()},
                                   {DNNL_ARG_WEIGHTS, matmul->b.get()},
                                   {DNNL_ARG_DST, matmul->c.get()}};
-  WEFT_RETURN_IF_ERROR(
-      ToStatus(dnnl_primitive_execute(matmul->primitive.get(), cache.stream(), 3, args),
-               "a bf16 matmul"));
+  WEFT_RETURN_IF_ERROR(ToStatus(
+      dnnl_primitive_execute(matmul->primitive.get(), cache.stream(), 3, args), "a bf16 matmul"));
   return ToStatus(dnnl_stream_wait(cache.stream()), "waiting for a bf16 matmul");
+}
+
+}  // namespace
+
+absl::Status GemmBF16(GemmSize size, double alpha, Matrix<const BFloat16> a,
+                      Matrix<const BFloat16> b, bool accumulate, Matrix<BFloat16> c) {
+  return Multiply(size, alpha, a, b, accumulate, c);
+}
+
+absl::Status GemmBF16(GemmSize size, double alpha, Matrix<const BFloat16> a,
+                      Matrix<const BFloat16> b, bool accumulate, Matrix<float> c) {
+  return Multiply(size, alpha, a, b, accumulate, c);
 }
 
 }  // namespace weft

@@ -6,8 +6,10 @@
 
 namespace weft {
 
-// As Gemm of bf16 with alpha 1, for extents above 0 only.
-absl::Status GemmBF16(GemmSize size, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
-                      bool accumulate, Matrix<BFloat16> c);
+// As Gemm of bf16 operands, for extents above 0 only; C is bf16 or f32.
+absl::Status GemmBF16(GemmSize size, double alpha, Matrix<const BFloat16> a,
+                      Matrix<const BFloat16> b, bool accumulate, Matrix<BFloat16> c);
+absl::Status GemmBF16(GemmSize size, double alpha, Matrix<const BFloat16> a,
+                      Matrix<const BFloat16> b, bool accumulate, Matrix<float> c);
 
 }  // namespace weft

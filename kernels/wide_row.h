@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "kernels/dispatch.h"
+#include "kernels/vector_loops.h"
 #include "runtime/dtype.h"
 #include "runtime/status.h"
 
@@ -19,6 +20,8 @@ template <typename To, typename From>
 void ConvertRow(To* to, const From* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = static_cast<To>(Load(from[i]));
 }
+inline void ConvertRow(float* to, const BFloat16* from, int64_t n) { CastLoop(from, to, n); }
+inline void ConvertRow(BFloat16* to, const float* from, int64_t n) { CastLoop(from, to, n); }
 
 // The row as sums are formed: itself, or its conversion written to `scratch`.
 template <typename T>

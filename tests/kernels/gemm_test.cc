@@ -1,0 +1,74 @@
+// Products of bf16 operands: both result types, any factor, added or not, in every orientation.
+#include "kernels/gemm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+
+namespace weft {
+namespace {
+
+constexpr GemmSize kSize{5, 17, 33};
+
+float ToFloat(float x) { return x; }
+float ToFloat(BFloat16 x) { return static_cast<float>(x); }
+
+// A matrix of rows x cols with its own memory, by rows or by columns, with room between these.
+template <typename T>
+struct Owned {
+  Owned(int64_t rows, int64_t cols, bool by_rows)
+      : row_stride(by_rows ? cols + 3 : 1), col_stride(by_rows ? 1 : rows + 3) {
+    values.resize(static_cast<size_t>((rows + 3) * (cols + 3)));
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = T(static_cast<float>(i * 7 % 31) / 16 - 1);  // exact in bf16
+    }
+  }
+  float At(int64_t i, int64_t j) const {
+    return ToFloat(values[static_cast<size_t>(i * row_stride + j * col_stride)]);
+  }
+  Matrix<const T> in() const { return {values.data(), row_stride, col_stride}; }
+  Matrix<T> out() { return {values.data(), row_stride, col_stride}; }
+
+  int64_t row_stride, col_stride;
+  std::vector<T> values;
+};
+
+template <typename C>
+void ExpectProducts(double tolerance) {
+  const bool both[] = {false, true};
+  for (bool a_rows : both) {
+    for (bool b_rows : both) {
+      for (bool c_rows : both) {
+        for (bool adds : both) {
+          for (double alpha : {1.0, 0.375}) {
+            SCOPED_TRACE(absl::StrCat(a_rows, b_rows, c_rows, adds, " ", alpha));
+            const Owned<BFloat16> a(kSize.m, kSize.k, a_rows), b(kSize.k, kSize.n, b_rows);
+            Owned<C> c(kSize.m, kSize.n, c_rows);
+            const Owned<C> before = c;
+            const absl::Status status = Gemm(kSize, alpha, a.in(), b.in(), adds, c.out());
+            ASSERT_TRUE(status.ok()) << status;
+            for (int64_t i = 0; i < kSize.m; ++i) {
+              for (int64_t j = 0; j < kSize.n; ++j) {
+                double want = 0;
+                for (int64_t k = 0; k < kSize.k; ++k) want += a.At(i, k) * b.At(k, j);
+                want = alpha * want + (adds ? before.At(i, j) : 0);
+                ASSERT_NEAR(c.At(i, j), want, tolerance * std::max(1.0, std::abs(want)));
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Gemm, BF16IntoF32IsExactToF32) { ExpectProducts<float>(1e-6); }
+
+TEST(Gemm, BF16IntoBF16RoundsOnce) { ExpectProducts<BFloat16>(1.0 / 256); }
+
+}  // namespace
+}  // namespace weft
