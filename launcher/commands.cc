@@ -83,14 +83,14 @@ int Run(const PlanCommand& command) {
 
 int Run(const SimulateCommand& command) {
   const absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides);
-  if (!job.ok()) return Finish(job.status(), true);
+  if (!job.ok()) return Finish(job.status());
   const absl::StatusOr<Cluster> cluster = LoadCluster(command.cluster);
-  if (!cluster.ok()) return Finish(cluster.status(), true);
+  if (!cluster.ok()) return Finish(cluster.status());
   OpRegistry ops;
   DefineAllOps(ops);
   const absl::StatusOr<std::string> text = SimulateText(*job, *cluster, ops, command.steps);
-  if (!text.ok()) return Finish(text.status(), true);
-  std::printf("%s", text->c_str());
+  if (!text.ok()) return Finish(text.status());
+  if (Ranks::speaks()) std::printf("%s", text->c_str());
   return kExitDone;
 }
 
