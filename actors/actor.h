@@ -78,6 +78,8 @@ class Actor {
   // What the running firing waits for outside this rank ("from rank 3"), if the kind knows; empty
   // otherwise. Any thread.
   virtual std::string Waiting() const { return ""; }
+  // The other ranks without which that cannot end; empty if the kind knows of none. Any thread.
+  virtual std::vector<int> WaitingFor() const { return {}; }
 
  protected:
   // Enqueues the work of firing number `firing` on stream(). A kind that is done with a port before

@@ -52,4 +52,12 @@ std::string AllReduceActor::Waiting() const {
   return absl::StrCat("all-reduce with ranks ", absl::StrJoin(communicator_->world_ranks(), ","));
 }
 
+std::vector<int> AllReduceActor::WaitingFor() const {
+  std::vector<int> others;
+  for (int member = 0; member < communicator_->size(); ++member) {
+    if (member != communicator_->rank()) others.push_back(communicator_->world_ranks()[member]);
+  }
+  return others;
+}
+
 }  // namespace weft

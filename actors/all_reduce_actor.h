@@ -16,6 +16,7 @@ class AllReduceActor final : public Actor {
   static absl::StatusOr<std::unique_ptr<Actor>> Create(const ActorContext& context, int index);
 
   std::string Waiting() const override;
+  std::vector<int> WaitingFor() const override;
 
  private:
   using Actor::Actor;

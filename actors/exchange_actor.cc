@@ -233,4 +233,9 @@ std::string ExchangeActor::Waiting() const {
                       receives ? "" : " to take a message");
 }
 
+std::vector<int> ExchangeActor::WaitingFor() const {
+  const Piece* piece = FirstMissing();
+  return piece == nullptr ? std::vector<int>() : std::vector<int>{piece->peer};
+}
+
 }  // namespace weft

@@ -28,6 +28,7 @@ class ExchangeActor final : public Actor {
 
   int tasks() const override { return 2; }
   std::string Waiting() const override;
+  std::vector<int> WaitingFor() const override;
 
   // Messages of the exchange with plan tag t carry this transport tag; communicators use the odd ones.
   static constexpr uint32_t TagOf(int tag) { return 2 * static_cast<uint32_t>(tag); }

@@ -161,7 +161,14 @@ int64_t Executor::ended() const {
   return ended;
 }
 
+int64_t Executor::progress() const {
+  int64_t completed = 0;
+  for (const Lane& lane : lanes_) completed += lane.stream->completed().value();
+  return completed;
+}
+
 absl::Status Executor::AwaitLaunch(int64_t launch) {
+  ServeReport();  // of short steps nobody waits long enough to watch
   for (Lane& lane : lanes_) lane.since = std::chrono::steady_clock::now();
   for (const Lane& lane : lanes_) {
     if (lane.order.empty()) continue;
@@ -174,9 +181,14 @@ absl::Status Executor::AwaitLaunch(int64_t launch) {
   return failure_.status();
 }
 
+void Executor::ServeReport() {
+  if (!report_requested_.exchange(false) || !options_.on_report) return;
+  options_.on_report(StallReport(*this));
+}
+
 bool Executor::Watch() {
   failure_.Poll();
-  if (report_requested_.exchange(false) && options_.on_report) options_.on_report(Report());
+  ServeReport();
   const auto now = std::chrono::steady_clock::now();
   auto latest = std::chrono::steady_clock::time_point::min();
   for (Lane& lane : lanes_) {

@@ -23,6 +23,8 @@
 
 namespace weft {
 
+class StallReport;
+
 // What a plan needs from outside; functions and what they refer to outlive the executor.
 struct ExecutorOptions {
   // CPU kernels by name.
@@ -34,16 +36,18 @@ struct ExecutorOptions {
   // Host data in and out; needed if the plan has such actors.
   HostFunction feed;
   HostFunction fetch;
-  // How long no stream may complete anything before the rank fails with DeadlineExceeded and the stall
-  // report; 0: forever. Longer than the longest kernel.
+  // How long no stream may complete anything before the rank fails with DeadlineExceeded and the
+  // stall report; 0: forever. Longer than the longest kernel. Ranks that stall together report
+  // together with a StallWatch instead (actors/stall_watch.h).
   std::chrono::nanoseconds deadline{0};
   // Gets the stall report when one was asked for; on the actor thread.
-  std::function<void(const std::string&)> on_report;
+  std::function<void(const StallReport&)> on_report;
   // Makes a stream that holds `capacity` entries; by default a CpuStream.
   std::function<std::unique_ptr<Stream>(const std::string& name, int64_t capacity)> make_stream;
 };
 
-// Launch, Wait, RunSteps and Run belong to one thread at a time. Cancel and RequestReport to any.
+// Launch, Wait, RunSteps and Run belong to one thread at a time. Cancel, RequestReport and progress
+// to any.
 class Executor {
  public:
   // Checks the plan fully (CheckPlan, then operands, memory and kernels) and allocates all that it
@@ -73,6 +77,8 @@ class Executor {
   std::string Report() const;
 
   const Plan& plan() const { return plan_; }
+  // Stream entries completed so far: a number that stands still while the rank is stuck.
+  int64_t progress() const;
   // Steps launched, and of these how many have ended on all streams.
   int64_t launched() const { return launched_; }
   int64_t ended() const;
@@ -99,6 +105,8 @@ class Executor {
   }
   // Blocks until launch number `launch` has ended everywhere.
   absl::Status AwaitLaunch(int64_t launch);
+  // Hands out the stall report if one was asked for.
+  void ServeReport();
   // One look at progress, deadline and requests while waiting. False once waiting is useless.
   bool Watch();
 

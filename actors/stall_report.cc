@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -53,21 +54,31 @@ std::string StallReport::MissingSlot(const Head& head) const {
     for (const ConsumerDef& consumer : c.consumers()) {
       const int64_t freed = done_[consumer.actor()] / consumer.reads_per_slot();
       if (slot - freed < c.slots()) continue;
-      return absl::StrCat("output `", c.name(), "`, slot ", slot % c.slots() + 1, " of ",
-                          c.slots(), " held by `", plan.actors(consumer.actor()).name(), "`");
+      return absl::StrCat("output `", c.name(), "`, slot ", slot % c.slots() + 1, " of ", c.slots(),
+                          " held by `", plan.actors(consumer.actor()).name(), "`");
     }
   }
   return "";
 }
 
 std::string StallReport::Describe(const Head& head) const {
-  const std::string who = absl::StrCat("`", executor_.plan_.actors(head.actor).name(),
-                                       "` (firing ", head.firing, ")");
+  const std::string who =
+      absl::StrCat("`", executor_.plan_.actors(head.actor).name(), "` (firing ", head.firing, ")");
   const std::string slot = MissingSlot(head);
   if (!slot.empty()) return absl::StrCat(who, " waits: ", slot);
   const std::string peer = executor_.actors_[head.actor]->Waiting();
   if (!peer.empty()) return absl::StrCat(who, " waits: ", peer);
   return absl::StrCat(who, " runs");
+}
+
+std::vector<StallReport::Wait> StallReport::WaitsForRanks() const {
+  std::vector<Wait> waits;
+  for (const Head& head : heads_) {
+    if (head.actor < 0 || !MissingSlot(head).empty()) continue;
+    Wait wait{executor_.actors_[head.actor]->name(), executor_.actors_[head.actor]->WaitingFor()};
+    if (!wait.ranks.empty()) waits.push_back(std::move(wait));
+  }
+  return waits;
 }
 
 std::string StallReport::ToString() const {
@@ -76,8 +87,7 @@ std::string StallReport::ToString() const {
   if (ended == executor_.launched_) {
     absl::StrAppend(&text, "idle, ", ended, " steps done");
   } else {
-    absl::StrAppend(&text, "in step ",
-                    executor_.steps_.number[ended % StepNumbers::kInFlight]);
+    absl::StrAppend(&text, "in step ", executor_.steps_.number[ended % StepNumbers::kInFlight]);
   }
   const auto now = std::chrono::steady_clock::now();
   for (size_t s = 0; s < heads_.size(); ++s) {
@@ -87,9 +97,9 @@ std::string StallReport::ToString() const {
       absl::StrAppend(&text, "idle");
       continue;
     }
-    absl::StrAppend(&text, Describe(heads_[s]),
-                    absl::StrFormat(", %.1f s",
-                                    std::chrono::duration<double>(now - lane.since).count()));
+    absl::StrAppend(
+        &text, Describe(heads_[s]),
+        absl::StrFormat(", %.1f s", std::chrono::duration<double>(now - lane.since).count()));
   }
   return text;
 }

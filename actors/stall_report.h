@@ -1,5 +1,6 @@
-// StallReport: what a rank is doing, in words: the earliest unfinished firing of each stream, and for
-// what each waits. It goes by what the streams have completed, not by what the host has launched.
+// StallReport: what a rank is doing, in words: the earliest unfinished firing of each stream, and
+// for what each waits. It goes by what the streams have completed, not by what the host has
+// launched.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,16 @@ class StallReport {
  public:
   explicit StallReport(const Executor& executor);
 
-  // "rank 0, step 7 and later; 2 streams\n  stream `compute`: `stage1.fwd` (firing 3) waits: input
+  // "rank 0: in step 7\n  stream `compute`: `stage1.fwd` (firing 3) waits: input
   // `h` from `recv`, slot 2 of 2, 8.1 s\n...".
   std::string ToString() const;
+
+  // An actor whose firing has begun and cannot end without other ranks.
+  struct Wait {
+    std::string actor;
+    std::vector<int> ranks;
+  };
+  std::vector<Wait> WaitsForRanks() const;
 
  private:
   // An unfinished firing of an actor: its number over all steps; -1 if none is launched.

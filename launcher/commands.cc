@@ -58,6 +58,7 @@ int Run(const TrainCommand& command) {
   KernelTable kernels;
   DefineAllOps(ops);
   FillCpuKernels(ops, kernels);
+  if (ranks->processes()) options.abort = nullptr;
   return ExitCodeOf(ranks->Run(
       [&](Transport& transport) {
         return ready.ok() ? TrainRank(*job, ops, kernels, transport, options) : ready;

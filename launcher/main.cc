@@ -1,9 +1,12 @@
 // The weft program: parses the command line, runs a command, turns its status into an exit code.
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <sstream>
+#include <string>
 
 #include "launcher/commands.h"
 #include "launcher/ranks.h"
@@ -13,7 +16,17 @@ namespace {
 
 std::atomic<bool> interrupted{false};
 
+std::atomic<int> report_requests{0};
+
 void OnInterrupt(int) { interrupted = true; }
+void OnReportRequest(int) { ++report_requests; }
+
+// The last resort: a thread of this process is stuck for good.
+void Abort(const absl::Status& status) {
+  std::fprintf(stderr, "weft: %s\nweft: a rank does not end after this failure; ending it\n",
+               std::string(status.message()).c_str());
+  std::_Exit(weft::ExitCodeOf(status));
+}
 
 void AddJobArguments(CLI::App* command, weft::JobArguments* job) {
   command->add_option("JOB", job->path, "job file (protobuf text)")->required();
@@ -34,12 +47,16 @@ int main(int argc, char** argv) {
   FLAGS_minloglevel = google::WARNING;
   std::signal(SIGINT, OnInterrupt);
   std::signal(SIGTERM, OnInterrupt);
+  std::signal(SIGUSR1, OnReportRequest);
 
   CLI::App app("weft: trains and runs models described once, on any mesh of ranks");
   app.require_subcommand(1);
 
   weft::TrainCommand train;
   train.options.interrupted = &interrupted;
+  train.options.report_requests = &report_requests;
+  train.options.deadline = 600;
+  train.options.abort = Abort;
   CLI::App* train_app =
       app.add_subcommand("train", "train a job; alone, with --ranks or under mpirun");
   AddJobArguments(train_app, &train.job);
@@ -53,6 +70,12 @@ int main(int argc, char** argv) {
                         "held-out loss (nats per token) to reach");
   train_app->add_option("--max-minutes", train.options.max_minutes,
                         "stop after so long at the latest");
+  train_app
+      ->add_option(
+          "--deadline", train.options.deadline,
+          "seconds without progress after which a stalled run ends (exit code 4); 0: never")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
   train_app->add_flag("-v,--verbose", train.verbose, "print the resolved job");
 
   weft::PlanCommand plan;

@@ -21,6 +21,8 @@ class Ranks {
   static absl::StatusOr<Ranks> Start(int threads);
 
   int size() const { return size_; }
+  // Whether ranks are processes of an MPI launcher, which ends those that do not end by themselves.
+  bool processes() const { return mpi_ != nullptr; }
   // Whether this process holds rank 0, the one that speaks to the user.
   static bool speaks();
   // Runs `main` on every rank of this process and closes the transport. A rank that fails poisons

@@ -58,6 +58,10 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
                                    },
                                    .feed = std::move(feed),
                                    .fetch = std::move(fetch)};
+  if (watch_ != nullptr) {
+    executor_options.on_report = [this](const StallReport& report) { watch_->Answer(report); };
+  }
+  runnable->watch_ = watch_;
   WEFT_ASSIGN_OR_RETURN(runnable->executor_,
                         Executor::Create(runnable->plan_, std::move(executor_options)));
   return runnable;

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "actors/executor.h"
+#include "actors/stall_watch.h"
 #include "launcher/variable_store.h"
 #include "parallel/compile.h"
 #include "runtime/transport.h"
@@ -31,18 +32,24 @@ class Session {
     // Runs steps [first, first + count); metrics arrive through the fetch function. Returns when
     // all are done. The first failure of any rank comes back here, naming rank, actor, op and
     // cause.
-    absl::Status Run(int64_t first, int64_t count) { return executor_->RunSteps(first, count); }
+    absl::Status Run(int64_t first, int64_t count) {
+      const StallWatch::Scope watched(watch_, executor_.get());
+      return executor_->RunSteps(first, count);
+    }
 
    private:
     friend class Session;
     Program program_;
     Plan plan_;
     std::unique_ptr<Executor> executor_;
+    StallWatch* watch_ = nullptr;
   };
 
-  // `transport` gives rank and size and outlives the session; so do `ops` and `kernels`.
-  Session(const OpRegistry& ops, const KernelTable& kernels, Transport& transport)
-      : ops_(ops), kernels_(kernels), transport_(transport) {}
+  // `transport` gives rank and size and outlives the session; so do `ops`, `kernels` and `watch`,
+  // which watches over what runs; null: nobody does.
+  Session(const OpRegistry& ops, const KernelTable& kernels, Transport& transport,
+          StallWatch* watch = nullptr)
+      : ops_(ops), kernels_(kernels), transport_(transport), watch_(watch) {}
 
   // Compiles `graph`, makes and initialises the variables that are new, and builds the executor.
   // Every rank calls it with the same graph. FailedPrecondition where the machine has not the
@@ -61,6 +68,7 @@ class Session {
   const OpRegistry& ops_;
   const KernelTable& kernels_;
   Transport& transport_;
+  StallWatch* const watch_;
   VariableStore variables_;
 };
 

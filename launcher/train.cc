@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "actors/stall_watch.h"
 #include "launcher/batch_feed.h"
 #include "launcher/checkpoint.h"
 #include "launcher/dataset.h"
@@ -53,6 +54,14 @@ struct Scalars {
   }
 };
 
+StallWatchOptions WatchOptions(const TrainOptions& options) {
+  StallWatchOptions watch;
+  watch.deadline = std::chrono::milliseconds(static_cast<int64_t>(options.deadline * 1e3));
+  watch.requests = options.report_requests;
+  watch.abort = options.abort;
+  return watch;
+}
+
 class Trainer {
  public:
   Trainer(const Job& job, const OpRegistry& ops, const KernelTable& kernels, Transport& transport,
@@ -62,7 +71,8 @@ class Trainer {
         options_(options),
         transport_(transport),
         kernels_(kernels),
-        session_(ops, kernels, transport),
+        watch_(transport, WatchOptions(options)),
+        session_(ops, kernels, transport, &watch_),
         stop_{job.train().steps(), options.minutes, options.until_loss, options.max_minutes} {}
 
   absl::Status Run();
@@ -84,6 +94,7 @@ class Trainer {
   const TrainOptions& options_;
   Transport& transport_;
   const KernelTable& kernels_;
+  StallWatch watch_;
   Session session_;
   const StopRule stop_;
   std::optional<Dataset> dataset_;
@@ -210,10 +221,12 @@ absl::StatusOr<Decision> Trainer::Step(int64_t step) {
 }
 
 absl::Status Trainer::Run() {
+  watch_.Doing("loading the job", /*watched=*/false);
   WEFT_RETURN_IF_ERROR(Load());
   int64_t step = 0;
   const std::string& dir = job_.checkpoint().dir();
   if (options_.resume) {
+    watch_.Doing("restoring a checkpoint", /*watched=*/false);
     WEFT_ASSIGN_OR_RETURN(const std::string folder, NewestCheckpoint(dir));
     WEFT_ASSIGN_OR_RETURN(step, RestoreCheckpoint(folder, job_, session_.variables(), transport_));
   }
@@ -221,6 +234,7 @@ absl::Status Trainer::Run() {
   if (speaks() && options_.progress)
     progress_.emplace(stderr, isatty(2) != 0, job_.train().steps());
   Decision decision = Decision::kContinue;
+  watch_.Doing("between steps", /*watched=*/true);
   while (step < job_.train().steps() && decision == Decision::kContinue) {
     WEFT_ASSIGN_OR_RETURN(decision, Step(step));
     ++step;
@@ -228,8 +242,10 @@ absl::Status Trainer::Run() {
     const bool due = every > 0 && step % every == 0;
     const bool end = step == job_.train().steps() || decision != Decision::kContinue;
     if (!dir.empty() && (due || end)) {
+      watch_.Doing(absl::StrCat("saving a checkpoint after step ", step), /*watched=*/false);
       WEFT_RETURN_IF_ERROR(SaveCheckpoint(job_, step, session_.variables(), transport_));
     }
+    watch_.Doing(absl::StrCat("between steps, ", step, " done"), /*watched=*/true);
   }
   if (decision == Decision::kInterrupt) {
     return absl::CancelledError(

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "runtime/logging.h"
+
 namespace weft {
 namespace {
 
@@ -26,6 +28,11 @@ void MemoryTransport::Receive(int from, uint32_t tag, void* data, int64_t bytes,
   if (Accept(/*is_send=*/false, from, tag, data, bytes, request)) {
     network_.Post(from, rank(), request);
   }
+}
+
+void MemoryTransport::SendNote(int to, std::string_view note) {
+  CHECK_LE(note.size(), kNoteBytes);
+  network_.endpoints_[to]->HearNote(rank(), note);
 }
 
 void MemoryTransport::Poison(const absl::Status& status) { network_.Poison(rank(), status); }

@@ -37,6 +37,7 @@ class MemoryTransport final : public Transport {
       : Transport(rank, size), network_(network) {}
   void Send(int to, uint32_t tag, const void* data, int64_t bytes, Request* request) override;
   void Receive(int from, uint32_t tag, void* data, int64_t bytes, Request* request) override;
+  void SendNote(int to, std::string_view note) override;
   void Poison(const absl::Status& status) override;
   absl::Status Close() override { return status(); }
 

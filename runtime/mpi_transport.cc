@@ -9,6 +9,7 @@
 #include <cstring>
 #include <future>
 #include <limits>
+#include <list>
 #include <string>
 #include <thread>
 #include <utility>
@@ -20,7 +21,9 @@
 namespace weft {
 namespace {
 
-constexpr int kAbortCode = 3;  // the exit code of "a rank failed or was lost"
+// Exit codes of "a rank failed or was lost" and "stalled".
+constexpr int kAbortCode = 3;
+constexpr int kAbortCodeOfStall = 4;
 
 absl::Status MpiError(int code, const char* call) {
   char text[MPI_MAX_ERROR_STRING];
@@ -29,8 +32,10 @@ absl::Status MpiError(int code, const char* call) {
   return absl::InternalError(absl::StrCat(call, ": ", std::string(text, length)));
 }
 
-// Failures travel as their code and message, cut to fit.
-using FailureMessage = std::array<char, 4096>;
+// What travels beside the data: a failure's code and its message, cut to fit, or kNote and a note.
+using ControlMessage = std::array<char, 4096>;
+constexpr int32_t kNote = -1;
+static_assert(Transport::kNoteBytes + sizeof(kNote) <= sizeof(ControlMessage));
 
 class MpiTransport final : public PolledTransport {
  public:
@@ -38,7 +43,7 @@ class MpiTransport final : public PolledTransport {
     int rank = 0;
     int size = 1;
     MPI_Comm data = MPI_COMM_NULL;     // what callers send
-    MPI_Comm control = MPI_COMM_NULL;  // failures, and the last meeting
+    MPI_Comm control = MPI_COMM_NULL;  // failures, notes, and the last meeting
   };
 
   // Both on the thread that will call Serve.
@@ -51,30 +56,41 @@ class MpiTransport final : public PolledTransport {
   bool Poll() override;
   int64_t in_flight() const override { return static_cast<int64_t>(handles_.size()) - 1; }
   void TellFailure() override;
+  void StartNote(int to, std::string_view note) override;
   void FailAll() override;
   void StartMeeting() override { MPI_Ibarrier(world_.control, &meeting_); }
   bool Met() override;
   void Finalize() override;
-  void Abort() override { MPI_Abort(MPI_COMM_WORLD, kAbortCode); }
+  void Abort() override {
+    const bool stalled = failure().code() == absl::StatusCode::kDeadlineExceeded;
+    MPI_Abort(MPI_COMM_WORLD, stalled ? kAbortCodeOfStall : kAbortCode);
+  }
 
   void FinishPart(size_t index, const MPI_Status& status, int error);
   absl::Status ResultOf(const Request::Wire& wire) const;
   void RemovePart(size_t index);
-  void PostFailureReceive();
-  void ReceiveFailure();
+  void PostControlReceive();
+  void ReceiveControl(const MPI_Status& status);
 
   const int64_t chunk_bytes_;
   World world_;
-  // Slot 0 of handles_ and parts_ receives failures; each other slot is one MPI message, part of
-  // request parts_[i].
+  // A note on its way out.
+  struct OutgoingNote {
+    std::string bytes;
+    MPI_Request handle = MPI_REQUEST_NULL;
+  };
+
+  // Slot 0 of handles_ and parts_ receives control messages; each other slot is one MPI message,
+  // part of request parts_[i].
   std::vector<MPI_Request> handles_;
   std::vector<Request*> parts_;
   std::vector<int> indices_;  // of MPI_Testsome, as long as handles_ at least
   std::vector<MPI_Status> statuses_;
   std::vector<MPI_Request> orphans_;  // sends whose requests have failed already
   MPI_Request meeting_ = MPI_REQUEST_NULL;
-  FailureMessage incoming_;
-  FailureMessage outgoing_;
+  std::list<OutgoingNote> notes_;
+  ControlMessage incoming_;
+  ControlMessage outgoing_;  // a failure
 };
 
 absl::StatusOr<MpiTransport::World> MpiTransport::Initialize() {
@@ -106,7 +122,7 @@ MpiTransport::MpiTransport(const MpiOptions& options, const World& world)
       parts_(1, nullptr),
       indices_(1),
       statuses_(1) {
-  PostFailureReceive();
+  PostControlReceive();
 }
 
 // A message of n whole chunks is followed by one shorter part, perhaps empty: its end is known to
@@ -146,17 +162,19 @@ bool MpiTransport::Poll() {
                                 indices_.data(), statuses_.data());
   if (completed == MPI_UNDEFINED || completed == 0) return false;
   const bool errors = code == MPI_ERR_IN_STATUS;
+  const MPI_Status* control = nullptr;
   for (int i = 0; i < completed; ++i) {
     const int index = indices_[i];
-    if (index == 0) continue;
+    if (index == 0) {
+      control = &statuses_[i];
+      continue;
+    }
     FinishPart(index, statuses_[i], errors ? statuses_[i].MPI_ERROR : MPI_SUCCESS);
   }
-  const bool failure_came =
-      std::find(indices_.begin(), indices_.begin() + completed, 0) != indices_.begin() + completed;
   for (size_t index = handles_.size() - 1; index > 0; --index) {
     if (parts_[index] == nullptr) RemovePart(index);
   }
-  if (failure_came) ReceiveFailure();
+  if (control != nullptr) ReceiveControl(*control);
   return true;
 }
 
@@ -200,17 +218,37 @@ void MpiTransport::RemovePart(size_t index) {
   parts_.pop_back();
 }
 
-void MpiTransport::PostFailureReceive() {
+void MpiTransport::PostControlReceive() {
   MPI_Irecv(incoming_.data(), static_cast<int>(incoming_.size()), MPI_BYTE, MPI_ANY_SOURCE, 0,
             world_.control, &handles_[0]);
 }
 
-void MpiTransport::ReceiveFailure() {
+void MpiTransport::ReceiveControl(const MPI_Status& status) {
+  const int from = status.MPI_SOURCE;
+  int count = 0;
+  MPI_Get_count(&status, MPI_BYTE, &count);
   int32_t code = 0;
   std::memcpy(&code, incoming_.data(), sizeof(code));
-  const absl::Status failure(static_cast<absl::StatusCode>(code), incoming_.data() + sizeof(code));
-  PostFailureReceive();
-  HearFailure(failure);
+  const std::string text(incoming_.data() + sizeof(code), count - sizeof(code));
+  PostControlReceive();
+  if (code == kNote) {
+    HearNote(from, text);
+  } else {
+    HearFailure(absl::Status(static_cast<absl::StatusCode>(code), text.c_str()));
+  }
+}
+
+void MpiTransport::StartNote(int to, std::string_view note) {
+  notes_.remove_if([](OutgoingNote& sent) {
+    int done = 0;
+    MPI_Test(&sent.handle, &done, MPI_STATUS_IGNORE);
+    return done != 0;
+  });
+  OutgoingNote& out = notes_.emplace_back();
+  out.bytes.assign(reinterpret_cast<const char*>(&kNote), sizeof(kNote));
+  out.bytes.append(note);
+  MPI_Isend(out.bytes.data(), static_cast<int>(out.bytes.size()), MPI_BYTE, to, 0, world_.control,
+            &out.handle);
 }
 
 void MpiTransport::TellFailure() {
@@ -252,6 +290,9 @@ void MpiTransport::Finalize() {
   MPI_Cancel(&handles_[0]);
   MPI_Wait(&handles_[0], MPI_STATUS_IGNORE);
   for (MPI_Request& orphan : orphans_) MPI_Request_free(&orphan);
+  for (OutgoingNote& note : notes_) {
+    if (note.handle != MPI_REQUEST_NULL) MPI_Request_free(&note.handle);
+  }
   MPI_Comm_free(&world_.data);
   MPI_Comm_free(&world_.control);
   MPI_Finalize();

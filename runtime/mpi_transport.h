@@ -13,7 +13,7 @@ namespace weft {
 
 struct MpiOptions {
   // How long, after a failure on any rank, the ranks may take to come to Close before all processes
-  // are aborted (exit code 3). A run without failure waits as long as it takes.
+  // are aborted (exit code 3, after a stall 4). A run without failure waits as long as it takes.
   std::chrono::milliseconds abort_after{10000};
   // Longest single MPI message; a longer one travels in several. At most 2^31 - 1.
   int64_t chunk_bytes = int64_t{1} << 30;

@@ -81,6 +81,13 @@ absl::Status PolledTransport::Wait(const Request& request) {
   return request.Wait();
 }
 
+void PolledTransport::SendNote(int to, std::string_view note) {
+  CHECK_LE(note.size(), kNoteBytes);
+  if (to == rank()) return HearNote(to, note);
+  queue_.PushNote(to, note);
+  TryServe(/*poll=*/false);
+}
+
 void PolledTransport::Poison(const absl::Status& status) {
   const absl::Status failure = FailureOf(rank(), status);
   if (queue_.Poison(failure, /*here=*/true)) MarkPoisoned(failure);
@@ -118,6 +125,7 @@ bool PolledTransport::StartSubmitted() {
     while (Request* request = self_.Take()) Finish(request, failure_);
     FailAll();
   }
+  for (const ServiceQueue::Note& note : work.notes) StartNote(note.to, note.text);
   const bool any = !work.requests.empty();
   while (Request* request = work.requests.Pop()) {
     if (failure_.ok()) {

@@ -20,6 +20,7 @@ class PolledTransport : public Transport {
   void Send(int to, uint32_t tag, const void* data, int64_t bytes, Request* request) override;
   void Receive(int from, uint32_t tag, void* data, int64_t bytes, Request* request) override;
   absl::Status Wait(const Request& request) override;
+  void SendNote(int to, std::string_view note) override;
   void Poison(const absl::Status& status) override;
   // The destructors of implementations call it too: Serve uses them until it returns.
   absl::Status Close() override;
@@ -43,6 +44,8 @@ class PolledTransport : public Transport {
   virtual int64_t in_flight() const = 0;
   // Sends failure() to all other ranks, where Poll hands it to HearFailure.
   virtual void TellFailure() = 0;
+  // Starts a note to another rank, where Poll hands it to HearNote.
+  virtual void StartNote(int to, std::string_view note) = 0;
   // Ends all that is in flight with failure(): at once, or by a later Poll where a buffer is in
   // use.
   virtual void FailAll() = 0;

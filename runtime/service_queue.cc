@@ -4,7 +4,7 @@
 
 namespace weft {
 
-bool ServiceQueue::Note() {
+bool ServiceQueue::NoteChange() {
   ++changes_;
   news_.store(true);
   return sleeping_;
@@ -16,10 +16,20 @@ absl::Status ServiceQueue::Push(Request* request) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!work_.poison.ok()) return work_.poison;
     work_.requests.Push(request);
-    wake = Note();
+    wake = NoteChange();
   }
   if (wake) wake_.notify_one();
   return absl::OkStatus();
+}
+
+void ServiceQueue::PushNote(int to, std::string_view text) {
+  bool wake = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    work_.notes.push_back({to, std::string(text)});
+    wake = NoteChange();
+  }
+  if (wake) wake_.notify_one();
 }
 
 bool ServiceQueue::Poison(const absl::Status& failure, bool here) {
@@ -28,7 +38,7 @@ bool ServiceQueue::Poison(const absl::Status& failure, bool here) {
     if (!work_.poison.ok()) return false;
     work_.poison = failure;
     work_.tell_poison = here;
-    Note();
+    NoteChange();
   }
   wake_.notify_one();
   return true;
@@ -38,7 +48,7 @@ void ServiceQueue::Close() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     work_.closing = true;
-    Note();
+    NoteChange();
   }
   wake_.notify_one();
 }
@@ -48,6 +58,7 @@ ServiceQueue::Work ServiceQueue::Take() {
   news_.store(false);
   Work work = work_;
   work_.requests = RequestList();
+  work_.notes.clear();
   work_.tell_poison = false;
   return work;
 }

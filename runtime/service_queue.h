@@ -1,5 +1,5 @@
-// What any thread hands to whoever serves a transport next: requests, the failure, the wish to
-// close. A transport whose library takes calls from one thread at a time stands between the two.
+// What any thread hands to whoever serves a transport next: requests, notes, the failure, the wish
+// to close. A transport whose library takes calls from one thread at a time stands between the two.
 #pragma once
 
 #include <atomic>
@@ -7,6 +7,9 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "runtime/transport.h"
@@ -17,8 +20,13 @@ namespace weft {
 class ServiceQueue {
  public:
   // Everything handed over since the last Take, and the state.
+  struct Note {
+    int to;
+    std::string text;
+  };
   struct Work {
     RequestList requests;
+    std::vector<Note> notes;
     absl::Status poison;
     bool tell_poison = false;  // it began here, and this is the first Take since
     bool closing = false;
@@ -26,6 +34,7 @@ class ServiceQueue {
 
   // Takes the request, or answers the poison.
   absl::Status Push(Request* request);
+  void PushNote(int to, std::string_view text);
   // Records the failure; false if there was one. `here`: this rank is its origin.
   bool Poison(const absl::Status& failure, bool here);
   void Close();
@@ -42,7 +51,7 @@ class ServiceQueue {
 
  private:
   // Notes a change with mutex_ held; whether a sleeper must be woken.
-  bool Note();
+  bool NoteChange();
 
   mutable std::mutex mutex_;  // guards all but the atomics
   std::condition_variable wake_;

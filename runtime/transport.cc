@@ -74,6 +74,16 @@ void Transport::OnPoison(std::function<void(const absl::Status&)> hook) {
   hook(status);
 }
 
+void Transport::OnNote(std::function<void(int from, std::string_view note)> listener) {
+  std::lock_guard<std::mutex> lock(listener_mutex_);
+  listener_ = std::move(listener);
+}
+
+void Transport::HearNote(int from, std::string_view note) {
+  std::lock_guard<std::mutex> lock(listener_mutex_);
+  if (listener_) listener_(from, note);
+}
+
 int64_t Transport::total_bytes_sent() const {
   int64_t total = 0;
   for (int peer = 0; peer < size_; ++peer) {

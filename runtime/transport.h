@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string_view>
 
 #include "absl/status/status.h"
 
@@ -117,6 +118,17 @@ class Transport {
   // are aborted.
   virtual absl::Status Close() = 0;
 
+  // Bytes of the longest note.
+  static constexpr size_t kNoteBytes = 4000;
+  // Sends a note to the listener of rank `to`, beside all messages: nobody posts a receive, no
+  // bytes are counted, and poison does not stop it. For what ranks tell each other when messages do
+  // not move. Returns at once; `to` may be this rank. The note is dropped if that rank does not
+  // listen or is lost; CHECKs that it is not too long.
+  virtual void SendNote(int to, std::string_view note) = 0;
+  // Calls `listener` with each note that comes, one at a time, on any thread. It must neither block
+  // nor send. An empty one ends that; then no call is under way any more.
+  void OnNote(std::function<void(int from, std::string_view note)> listener);
+
   // OK, or the failure that poisoned the network.
   absl::Status status() const;
   // Calls `hook` once when the network is poisoned, here or elsewhere (at once if it is already),
@@ -141,6 +153,8 @@ class Transport {
   void Finish(Request* request, absl::Status status);
   // Records the failure and runs the hook; false if one was recorded before.
   bool MarkPoisoned(const absl::Status& status);
+  // Hands a note to the listener, if there is one.
+  void HearNote(int from, std::string_view note);
   // `status` as every rank is told it.
   static absl::Status FailureOf(int origin, const absl::Status& status);
   static absl::Status SizeMismatch(int from, int to, uint32_t tag, int64_t sent, int64_t expected);
@@ -156,6 +170,8 @@ class Transport {
   mutable std::mutex mutex_;  // guards status_ and hook_
   absl::Status status_;
   std::function<void(const absl::Status&)> hook_;
+  std::mutex listener_mutex_;  // held while it is called
+  std::function<void(int from, std::string_view note)> listener_;
 };
 
 }  // namespace weft

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "actors/stall_report.h"
 #include "runtime/memory_transport.h"
 #include "tests/support/plan_builder.h"
 #include "tests/support/toy_kernels.h"
@@ -184,8 +185,8 @@ TEST_F(ExecutorTest, ReportSaysWhoWaitsForWhat) {
   options.fetch = [](std::string_view, int64_t, int64_t, const Operand&) {
     return absl::OkStatus();
   };
-  options.on_report = [&](const std::string& text) {
-    report = text;
+  options.on_report = [&](const StallReport& stall) {
+    report = stall.ToString();
     gate.Open();
   };
   auto executor = Executor::Create(Chain(2, 2), std::move(options));

@@ -4,7 +4,9 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -202,6 +204,36 @@ inline void Broadcasts(Transport& t) {
   EXPECT_EQ(BroadcastBytes(t, t.size(), &bytes).code(), absl::StatusCode::kInvalidArgument);
 }
 
+// Every rank sends every rank, itself too, some notes; each comes once, whole and from its sender,
+// and none counts as bytes.
+inline void CarriesNotes(Transport& t) {
+  constexpr int kNotes = 5;
+  const auto note_of = [](int from, int i) {
+    std::string note(i * 900 + 1, static_cast<char>('a' + from));
+    note[0] = '\0';  // bytes, not a string
+    return note;
+  };
+  std::mutex mutex;
+  std::vector<int> seen(t.size(), 0);
+  std::atomic<int> total{0};
+  const int64_t sent = t.total_bytes_sent();
+  t.OnNote([&](int from, std::string_view note) {
+    std::lock_guard<std::mutex> lock(mutex);
+    EXPECT_EQ(note, note_of(from, seen[from]++));
+    ++total;
+  });
+  ASSERT_TRUE(Barrier(t).ok());
+  for (int i = 0; i < kNotes; ++i) {
+    for (int to = 0; to < t.size(); ++to) t.SendNote(to, note_of(t.rank(), i));
+  }
+  while (total < kNotes * t.size()) std::this_thread::yield();
+  EXPECT_EQ(t.total_bytes_sent(), sent);
+  t.OnNote(nullptr);
+  t.SendNote(t.rank(), "nobody listens");
+  ASSERT_TRUE(Barrier(t).ok());
+  EXPECT_EQ(total, kNotes * t.size());
+}
+
 // Cases after which the network is as before.
 inline std::vector<TransportCase> TransportCases() {
   return {{"KeepsOrder", KeepsOrder},
@@ -213,7 +245,8 @@ inline std::vector<TransportCase> TransportCases() {
           {"CallsHooks", CallsHooks},
           {"RefusesBadArguments", RefusesBadArguments},
           {"RefusesOtherSizes", RefusesOtherSizes},
-          {"Broadcasts", Broadcasts}};
+          {"Broadcasts", Broadcasts},
+          {"CarriesNotes", CarriesNotes}};
 }
 
 // The last case of a network: one rank fails while all others wait for a message that never comes,
