@@ -168,6 +168,9 @@ absl::Status Simulator::Add(const Plan& plan) {
     graph_.actors.push_back(std::move(actor));
     WEFT_RETURN_IF_ERROR(Annotate(AddMessages(plan, a, first_actor + a),
                                   absl::StrCat("actor `", plan.actors(a).name(), "`")));
+    // A conversion that sends nothing is work of its rank alone.
+    SimulatedActor& simulated = actors_.back();
+    simulated.computes |= plan.actors(a).has_exchange() && !simulated.communicates;
   }
   for (MarkedGraph::Channel& channel : part.channels) {
     channel.producer += first_actor;
