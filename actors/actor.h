@@ -1,5 +1,5 @@
-// Actor: fires when every input has a full slot and every output a free one. The base owns the credit
-// protocol; a kind overrides Fire alone.
+// Actor: fires when every input has a full slot and every output a free one. The base owns the
+// credit protocol; a kind overrides Fire alone.
 #pragma once
 
 #include <array>
@@ -29,7 +29,8 @@ namespace weft {
 using HostFunction = std::function<absl::Status(std::string_view name, int64_t step,
                                                 int64_t microbatch, const Operand& operand)>;
 
-// The numbers of the steps in flight, by launch. Written by the actor thread before the step's tasks.
+// The numbers of the steps in flight, by launch. Written by the actor thread before the step's
+// tasks.
 struct StepNumbers {
   static constexpr int kInFlight = 4;  // more than the host runs ahead
   std::array<int64_t, kInFlight> number{};
@@ -67,8 +68,8 @@ class Actor {
 
   // Whether every input has a full slot and every output a free one.
   bool Ready() const;
-  // Makes the stream wait for the slots' events, launches one firing, and sends full and free to its
-  // neighbours at once. Never waits. Only when Ready.
+  // Makes the stream wait for the slots' events, launches one firing, and sends full and free to
+  // its neighbours at once. Never waits. Only when Ready.
   void Launch();
   // Firings launched so far.
   int64_t launched() const { return launched_; }

@@ -21,9 +21,9 @@ absl::StatusOr<std::unique_ptr<Actor>> AllReduceActor::Create(const ActorContext
   const Buffer& input = actor->input_.buffer();
   const Buffer& output = actor->output_.buffer();
   if (input.logical.dtype != output.logical.dtype || input.shape != output.shape) {
-    return absl::InvalidArgumentError(absl::StrCat("from `", input.name, "` ", ToString(input.shape),
-                                                   " to `", output.name, "` ",
-                                                   ToString(output.shape)));
+    return absl::InvalidArgumentError(absl::StrCat("from `", input.name, "` ",
+                                                   ToString(input.shape), " to `", output.name,
+                                                   "` ", ToString(output.shape)));
   }
   if (def.monoid() < 0 || def.monoid() > static_cast<int>(Monoid::kLogAddExp)) {
     return absl::InvalidArgumentError(absl::StrCat("monoid ", def.monoid()));

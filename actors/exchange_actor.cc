@@ -78,9 +78,9 @@ absl::Status ExchangeActor::AddSends(const ExchangeDef& def) {
     if (input_.absent()) return absl::InvalidArgumentError("sends without an input");
     WEFT_ASSIGN_OR_RETURN(const Box box, BoxOf(piece, input_.buffer()));
     if (piece.peer() == rank_ || box.empty()) continue;
-    sends_.push_back({.peer = piece.peer(),
-                      .copy = BoxCopy(input_.buffer().box, box, box,
-                                      input_.buffer().logical.dtype)});
+    sends_.push_back(
+        {.peer = piece.peer(),
+         .copy = BoxCopy(input_.buffer().box, box, box, input_.buffer().logical.dtype)});
   }
   return absl::OkStatus();
 }

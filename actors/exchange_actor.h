@@ -1,5 +1,5 @@
-// ExchangeActor: the general conversion between layouts. Every rank sends boxes of what it holds and
-// assembles its own box from what arrives.
+// ExchangeActor: the general conversion between layouts. Every rank sends boxes of what it holds
+// and assembles its own box from what arrives.
 #pragma once
 
 #include <atomic>
@@ -17,10 +17,10 @@
 
 namespace weft {
 
-// One message per piece, all with one tag, in the order listed on both sides. A piece that is one run
-// of the tensor's memory travels from or to where it lies, others through a staging area allocated at
-// creation. Receives and sends are posted together; what arrived is then put in place in the order
-// listed, so that sums have the same bits in every run.
+// One message per piece, all with one tag, in the order listed on both sides. A piece that is one
+// run of the tensor's memory travels from or to where it lies, others through a staging area
+// allocated at creation. Receives and sends are posted together; what arrived is then put in place
+// in the order listed, so that sums have the same bits in every run.
 class ExchangeActor final : public Actor {
  public:
   // InvalidArgument for pieces outside this rank's boxes, bad peers, tags or monoids.
@@ -30,7 +30,8 @@ class ExchangeActor final : public Actor {
   std::string Waiting() const override;
   std::vector<int> WaitingFor() const override;
 
-  // Messages of the exchange with plan tag t carry this transport tag; communicators use the odd ones.
+  // Messages of the exchange with plan tag t carry this transport tag; communicators use the odd
+  // ones.
   static constexpr uint32_t TagOf(int tag) { return 2 * static_cast<uint32_t>(tag); }
 
  private:
@@ -38,7 +39,7 @@ class ExchangeActor final : public Actor {
     int peer = 0;
     BoxCopy copy;  // send: input -> staging; receive: staging -> output; self: input -> output
     std::byte* staging = nullptr;  // nullptr: straight from the input or to the output
-    bool combines = false;  // joins what earlier pieces left there; else overwrites
+    bool combines = false;         // joins what earlier pieces left there; else overwrites
   };
 
   ExchangeActor(const ActorContext& context, int index)

@@ -44,10 +44,9 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(Plan plan, ExecutorOp
       return std::make_unique<CpuStream>(name, capacity);
     };
   }
-  auto executor =
-      std::unique_ptr<Executor>(new Executor(std::move(plan), std::move(options)));
-  WEFT_RETURN_IF_ERROR(Annotate(executor->Build(),
-                                absl::StrCat("plan of rank ", executor->plan_.rank())));
+  auto executor = std::unique_ptr<Executor>(new Executor(std::move(plan), std::move(options)));
+  WEFT_RETURN_IF_ERROR(
+      Annotate(executor->Build(), absl::StrCat("plan of rank ", executor->plan_.rank())));
   return executor;
 }
 
@@ -155,7 +154,8 @@ int64_t Executor::ended() const {
   for (; ended < launched_; ++ended) {
     for (const Lane& lane : lanes_) {
       if (lane.order.empty()) continue;
-      if (lane.stream->completed().value() < EndOf(lane, ended, lane.order.size() - 1)) return ended;
+      if (lane.stream->completed().value() < EndOf(lane, ended, lane.order.size() - 1))
+        return ended;
     }
   }
   return ended;
@@ -202,8 +202,8 @@ bool Executor::Watch() {
   if (options_.deadline.count() == 0 || now - latest < options_.deadline) return true;
   if (failure_.failed()) return false;  // it does not even drain
   failure_.Set(absl::DeadlineExceededError(
-      absl::StrCat("no progress for ",
-                   std::chrono::duration<double>(options_.deadline).count(), " s\n", Report())));
+      absl::StrCat("no progress for ", std::chrono::duration<double>(options_.deadline).count(),
+                   " s\n", Report())));
   for (Lane& lane : lanes_) lane.since = now;
   return true;
 }

@@ -1,5 +1,5 @@
-// Executor: runs one rank's plan. The thread that calls it is the rank's actor thread: it fires actors
-// in the order of each stream's list, and runs ahead of the streams by two steps at most.
+// Executor: runs one rank's plan. The thread that calls it is the rank's actor thread: it fires
+// actors in the order of each stream's list, and runs ahead of the streams by two steps at most.
 #pragma once
 
 #include <atomic>
@@ -70,8 +70,8 @@ class Executor {
 
   // Fails the rank, and with it all ranks, with Cancelled. Returns at once.
   void Cancel();
-  // Has the actor thread hand the stall report to options.on_report when it next waits. May be called
-  // by a signal handler.
+  // Has the actor thread hand the stall report to options.on_report when it next waits. May be
+  // called by a signal handler.
   void RequestReport() { report_requested_.store(true, std::memory_order_relaxed); }
   // What every stream and actor of this rank is doing, for people. Only on the actor thread.
   std::string Report() const;
@@ -91,9 +91,9 @@ class Executor {
   struct Lane {
     std::unique_ptr<Stream> stream;
     std::vector<Actor*> order;
-    size_t next = 0;                // in the list, of the step under launch
-    std::vector<int64_t> ends;      // per step in flight and list entry: stream position
-    int64_t seen = -1;              // completed position at the last look
+    size_t next = 0;            // in the list, of the step under launch
+    std::vector<int64_t> ends;  // per step in flight and list entry: stream position
+    int64_t seen = -1;          // completed position at the last look
     std::chrono::steady_clock::time_point since;  // of the last progress seen
   };
 

@@ -225,7 +225,8 @@ void StallWatch::AnswerAsks() {
 void StallWatch::StartGathering(std::string stall) {
   wanted_.reset();
   if (gathering_ || !transport_.status().ok()) return;
-  gathering_ = {.number = gatherings_++, .start = Clock::now(), .stall = std::move(stall), .reports = {}};
+  gathering_ = {
+      .number = gatherings_++, .start = Clock::now(), .stall = std::move(stall), .reports = {}};
   gathering_->reports.resize(transport_.size());
   StallNote note;
   note.set_kind(StallNote::ASK);

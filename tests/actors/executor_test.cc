@@ -3,9 +3,9 @@
 #include <atomic>
 #include <thread>
 
+#include "actors/stall_report.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "actors/stall_report.h"
 #include "runtime/memory_transport.h"
 #include "tests/support/plan_builder.h"
 #include "tests/support/toy_kernels.h"
@@ -76,8 +76,8 @@ TEST_F(ExecutorTest, StepsMayBeLaunchedAheadOfWaiting) {
 }
 
 TEST_F(ExecutorTest, ASegmentHandsOverBeforeItsEnd) {
-  // Two kernels in one actor: what the first writes leaves before the second, which needs that it has
-  // arrived, runs.
+  // Two kernels in one actor: what the first writes leaves before the second, which needs that it
+  // has arrived, runs.
   static std::atomic<bool> arrived;
   arrived = false;
   KernelTable kernels = testing::ToyKernels();
@@ -157,8 +157,10 @@ TEST_F(ExecutorTest, APlanThatNeverEndsIsAnErrorNotAHang) {
   b.Order({p, q, r});  // q before r, but r feeds p and p feeds q
   const absl::Status status = Executor::Create(b.plan(), Options()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("`p` (firing 0) waits: input `rp` from `r`"));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("`q` (firing 0) waits: input `pq` from `p`"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("`p` (firing 0) waits: input `rp` from `r`"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("`q` (firing 0) waits: input `pq` from `p`"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("its turn after `q`"));
 }
 
