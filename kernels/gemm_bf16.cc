@@ -5,9 +5,11 @@
 #include <memory>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/wide_row.h"
 #include "oneapi/dnnl/dnnl.h"
 #include "runtime/status.h"
 
@@ -107,7 +109,7 @@ class MatMulCache {
     dnnl_primitive_desc_t primitive_desc;
     WEFT_RETURN_IF_ERROR(
         ToStatus(dnnl_primitive_desc_create(&primitive_desc, &desc, attr, engine_.get(), nullptr),
-                 "a bf16 matmul (does this CPU have AVX-512?)"));
+                 "a bf16 matmul"));
     PrimitiveDesc owned_desc(primitive_desc);
     dnnl_primitive_t primitive;
     WEFT_RETURN_IF_ERROR(
@@ -140,8 +142,8 @@ class MatMulCache {
 };
 
 template <typename C>
-absl::Status Multiply(GemmSize size, double alpha, Matrix<const BFloat16> a,
-                      Matrix<const BFloat16> b, bool accumulate, Matrix<C> c) {
+absl::Status MultiplyAsStored(GemmSize size, double alpha, Matrix<const BFloat16> a,
+                              Matrix<const BFloat16> b, bool accumulate, Matrix<C> c) {
   constexpr dnnl_data_type_t kType = std::is_same_v<C, float> ? dnnl_f32 : dnnl_bf16;
   thread_local MatMulCache cache;
   WEFT_ASSIGN_OR_RETURN(
@@ -161,6 +163,58 @@ absl::Status Multiply(GemmSize size, double alpha, Matrix<const BFloat16> a,
   WEFT_RETURN_IF_ERROR(ToStatus(
       dnnl_primitive_execute(matmul->primitive.get(), cache.stream(), 3, args), "a bf16 matmul"));
   return ToStatus(dnnl_stream_wait(cache.stream()), "waiting for a bf16 matmul");
+}
+
+// oneDNN multiplies bf16 on CPUs with AVX-512, by emulation where they have no bf16 instructions.
+bool MultipliesBF16() {
+  static const bool multiplies =
+      (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+  return multiplies;
+}
+
+// A dense copy in f32 at `to`, in the order of the original.
+Matrix<const float> Widen(Matrix<const BFloat16> from, int64_t rows, int64_t cols,
+                          std::vector<float>& to) {
+  to.resize(static_cast<size_t>(rows * cols));
+  const bool by_rows = from.col_stride == 1;
+  const int64_t lines = by_rows ? rows : cols, length = by_rows ? cols : rows;
+  const int64_t stride = by_rows ? from.row_stride : from.col_stride;
+  for (int64_t i = 0; i < lines; ++i) {
+    ConvertRow(to.data() + i * length, from.data + i * stride, length);
+  }
+  return by_rows ? Matrix<const float>{to.data(), cols, 1}
+                 : Matrix<const float>{to.data(), 1, rows};
+}
+
+// By f32 products of widened operands: the same sums, slower.
+template <typename C>
+absl::Status MultiplyWidened(GemmSize size, double alpha, Matrix<const BFloat16> a,
+                             Matrix<const BFloat16> b, bool accumulate, Matrix<C> c) {
+  thread_local std::vector<float> wide_a, wide_b, wide_c;
+  const Matrix<const float> wa = Widen(a, size.m, size.k, wide_a);
+  const Matrix<const float> wb = Widen(b, size.k, size.n, wide_b);
+  if constexpr (std::is_same_v<C, float>) {
+    return Gemm(size, alpha, wa, wb, accumulate, c);
+  } else {
+    const Matrix<const float> sums =
+        Widen({c.data, c.row_stride, c.col_stride}, size.m, size.n, wide_c);
+    WEFT_RETURN_IF_ERROR(
+        Gemm(size, alpha, wa, wb, accumulate, {wide_c.data(), sums.row_stride, sums.col_stride}));
+    const bool by_rows = c.col_stride == 1;
+    const int64_t lines = by_rows ? size.m : size.n, length = by_rows ? size.n : size.m;
+    const int64_t stride = by_rows ? c.row_stride : c.col_stride;
+    for (int64_t i = 0; i < lines; ++i) {
+      ConvertRow(c.data + i * stride, wide_c.data() + i * length, length);
+    }
+    return absl::OkStatus();
+  }
+}
+
+template <typename C>
+absl::Status Multiply(GemmSize size, double alpha, Matrix<const BFloat16> a,
+                      Matrix<const BFloat16> b, bool accumulate, Matrix<C> c) {
+  return MultipliesBF16() ? MultiplyAsStored(size, alpha, a, b, accumulate, c)
+                          : MultiplyWidened(size, alpha, a, b, accumulate, c);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The bf16 half of Gemm: oneDNN's matmul primitives, compiled once per shape and thread.
+// The bf16 half of Gemm: oneDNN's matmul primitives, compiled once per shape and thread; f32
+// products of widened operands on CPUs for which oneDNN has none.
 #pragma once
 
 #include "absl/status/status.h"

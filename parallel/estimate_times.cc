@@ -21,19 +21,6 @@ TensorSpec LocalSpec(const Graph& graph, Value v, int index) {
   return {BoxOf(info.spec.shape, info.layout, graph.mesh(v), index).shape(), info.spec.dtype};
 }
 
-absl::StatusOr<int64_t> ReshardTicks(const Graph& graph, const CostModel& cost, const Node& node) {
-  const ValueInfo& from = graph.info(node.inputs[0]);
-  const ValueInfo& to = graph.info(node.outputs[0]);
-  const Mesh& mesh = graph.mesh(node.inputs[0]);
-  WEFT_ASSIGN_OR_RETURN(
-      const ReshardStep step,
-      MakeReshardStep(from.spec, from.layout, mesh, to.layout, graph.mesh(node.outputs[0])));
-  const int64_t moved = LocalSpec(graph, node.outputs[0], 0).bytes();
-  const double copy = cost.Seconds({.flops = 0, .bytes = 2.0 * static_cast<double>(moved)});
-  if (step.kind == ReshardStep::Kind::kLocal) return Ticks(copy);
-  return Ticks(cost.LinkSeconds(BytesSent(step, from.spec, mesh.ranks()[0]), 1));
-}
-
 }  // namespace
 
 int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& call, int index) {
@@ -45,6 +32,20 @@ int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& 
   return Ticks(cost.Seconds(node.op->cost(CostContext{inputs, outputs, node.attrs})));
 }
 
+absl::StatusOr<int64_t> ReshardTicks(const Graph& graph, const CostModel& cost, const Node& node,
+                                     int index) {
+  const ValueInfo& from = graph.info(node.inputs[0]);
+  const ValueInfo& to = graph.info(node.outputs[0]);
+  const Mesh& mesh = graph.mesh(node.inputs[0]);
+  WEFT_ASSIGN_OR_RETURN(
+      const ReshardStep step,
+      MakeReshardStep(from.spec, from.layout, mesh, to.layout, graph.mesh(node.outputs[0])));
+  const int64_t moved = LocalSpec(graph, node.outputs[0], index).bytes();
+  const double copy = cost.Seconds({.flops = 0, .bytes = 2.0 * static_cast<double>(moved)});
+  if (step.kind == ReshardStep::Kind::kLocal) return Ticks(copy);
+  return Ticks(cost.LinkSeconds(BytesSent(step, from.spec, mesh.ranks()[index]), 1));
+}
+
 absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredProgram& program) {
   for (LoweredActor& actor : program.actors) {
     actor.ticks = 0;
@@ -53,7 +54,7 @@ absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredPro
       actor.ticks += call.ticks;
     }
     if (actor.kind == LoweredActor::Kind::kReshard) {
-      WEFT_ASSIGN_OR_RETURN(actor.ticks, ReshardTicks(graph, cost, graph.nodes[actor.node]));
+      WEFT_ASSIGN_OR_RETURN(actor.ticks, ReshardTicks(graph, cost, graph.nodes[actor.node], 0));
     }
     actor.ticks = std::max<int64_t>(actor.ticks, 1);  // host actors: a copy that nothing waits for
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "graph/graph.h"
 #include "parallel/cost_model.h"
 #include "parallel/lowered_program.h"
@@ -12,6 +13,10 @@ namespace weft {
 
 // Ticks of `call` for the mesh's member `index`; at least 1.
 int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& call, int index);
+
+// Ticks of the conversion `node` for the mesh's member `index`.
+absl::StatusOr<int64_t> ReshardTicks(const Graph& graph, const CostModel& cost, const Node& node,
+                                     int index);
 
 // Fills ticks of every call and actor, as the mesh's first member has them: its boxes are the
 // largest of every uneven split.

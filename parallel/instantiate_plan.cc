@@ -220,7 +220,8 @@ class PlanMaker {
     const OperandDef output = ports.Output(actor.output_buffer);
     const int64_t bytes = BytesSent(step, from.spec, rank_);
     plan_.set_bytes_sent_per_step(plan_.bytes_sent_per_step() + bytes * actor.firings);
-    def->set_seconds(program_.cost.LinkSeconds(bytes, 1));
+    WEFT_ASSIGN_OR_RETURN(const int64_t ticks, ReshardTicks(graph_, program_.cost, node, index_));
+    def->set_seconds(static_cast<double>(ticks) / kTicksPerSecond);
     if (part.all_reduce) {
       AllReduceDef* all_reduce = def->mutable_all_reduce();
       *all_reduce = *std::move(part.all_reduce);
