@@ -22,6 +22,7 @@ int ExitCodeOf(const absl::Status& status) {
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kOutOfRange:
     case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kUnimplemented: return kExitBadJob;
     default: return kExitRankFailed;
   }

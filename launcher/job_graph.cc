@@ -164,6 +164,13 @@ absl::StatusOr<Graph> GenerateGraph(const Job& job, const OpRegistry& ops, int64
   return g.Build();
 }
 
+CompileOptions CompileOptionsOf(const Job& job) {
+  CompileOptions options;
+  options.microbatches = static_cast<int>(job.train().microbatches());
+  options.memory_bytes = job.train().memory_bytes();
+  return options;
+}
+
 double LearningRate(const Job& job, int64_t step) {
   const Job::Schedule& schedule = job.optimizer().schedule();
   const double peak = PeakRate(job);

@@ -8,6 +8,7 @@
 #include "graph/decoder.h"
 #include "graph/graph.h"
 #include "launcher/job.pb.h"
+#include "parallel/compile.h"
 
 namespace weft {
 
@@ -32,6 +33,9 @@ absl::StatusOr<Graph> EvaluateGraph(const Job& job, const OpRegistry& ops);
 // Logits of `batch` rows of `sequence` tokens: input tokens, output logits.
 absl::StatusOr<Graph> GenerateGraph(const Job& job, const OpRegistry& ops, int64_t batch,
                                     int64_t sequence);
+
+// How these graphs are compiled.
+CompileOptions CompileOptionsOf(const Job& job);
 
 // The learning rate of step `step` (0-based) by the job's schedule.
 double LearningRate(const Job& job, int64_t step);

@@ -54,6 +54,7 @@ inline constexpr Limit kLimits[] = {
     {"train.steps", 1, 1e12},
     {"train.global_batch", 1, 1 << 26},
     {"train.microbatches", 1, 1 << 20},
+    {"train.memory_bytes", 0, 1e18},
     {"optimizer.adamw.lr", 0, 1000},
     {"optimizer.adamw.beta1", 0, kBelowOne},
     {"optimizer.adamw.beta2", 0, kBelowOne},

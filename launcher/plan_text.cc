@@ -5,16 +5,19 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "launcher/human_units.h"
+#include "actors/simulation.h"
+#include "runtime/human_units.h"
 #include "launcher/job_graph.h"
 #include "launcher/memory_holders.h"
-#include "launcher/step_forecast.h"
 #include "launcher/text_table.h"
 #include "parallel/compile.h"
 #include "runtime/status.h"
 
 namespace weft {
 namespace {
+
+// Enough for the start to weigh little in the mean.
+constexpr int kForecastSteps = 4;
 
 std::string Count(int64_t count, const char* one) {
   return absl::StrCat(HumanCount(count), " ", one, count == 1 ? "" : "s");
@@ -36,12 +39,13 @@ class PlanWriter {
       WEFT_ASSIGN_OR_RETURN(Plan plan, InstantiatePlan(program_, rank));
       plans_.push_back(std::move(plan));
     }
-    return absl::StrCat(Header(), "\n", Layouts(), "\n", Conversions(), "\n", Memory(), "\n",
+    WEFT_ASSIGN_OR_RETURN(const std::string header, Header());
+    return absl::StrCat(header, "\n", Layouts(), "\n", Conversions(), "\n", Memory(), "\n",
                         Channels(), "\n", Streams());
   }
 
  private:
-  std::string Header() const {
+  absl::StatusOr<std::string> Header() const {
     const Mesh& mesh = graph_.meshes[0];
     int64_t parameters = 0, sent = 0;
     for (const Variable& variable : graph_.variables) {
@@ -56,18 +60,29 @@ class PlanWriter {
         job_.train().microbatches() == 1 ? " microbatch" : " microbatches");
     absl::StrAppend(&text, " of ", Count(MicrobatchRows(job_), "row"), "\n");
     absl::StrAppend(&text, "predicted: ", ExactBytes(sent), " sent a step by all ranks");
-    if (options_.times) absl::StrAppend(&text, ", ", Times());
+    if (options_.times) {
+      WEFT_ASSIGN_OR_RETURN(const std::string times, Times());
+      absl::StrAppend(&text, ", ", times);
+    }
     return text + "\n";
   }
 
-  std::string Times() const {
-    const StepForecast forecast = ForecastStep(plans_);
-    std::string text = absl::StrCat(HumanSeconds(forecast.seconds), " a step (");
-    for (size_t s = 0; s < forecast.busy.size(); ++s) {
-      absl::StrAppend(&text, s > 0 ? ", " : "", plans_[0].streams(static_cast<int>(s)).name(), " ",
-                      HumanSeconds(forecast.busy[s]));
-    }
+  absl::StatusOr<std::string> Times() const {
     const CostModel& cost = program_.cost;
+    const Link link{cost.link_latency, cost.link_bytes_per_second};
+    WEFT_ASSIGN_OR_RETURN(
+        const Simulation simulation,
+        SimulatePlans(
+            static_cast<int>(plans_.size()), [this](int rank) { return plans_[rank]; },
+            [link](int, int) { return link; }, kForecastSteps));
+    std::string text = absl::StrCat(HumanSeconds(simulation.step_seconds), " a step (");
+    for (size_t s = 0; s < simulation.streams.size(); ++s) {
+      double busiest = 0;
+      for (const Simulation::Rank& rank : simulation.ranks) {
+        busiest = std::max(busiest, rank.busy[s]);
+      }
+      absl::StrAppend(&text, s > 0 ? ", " : "", simulation.streams[s], " ", HumanSeconds(busiest));
+    }
     return absl::StrCat(text, ")\nmodelled machine: ", HumanCount(cost.flops_per_second / 1e9),
                         " GFLOP/s and ", HumanCount(cost.memory_bytes_per_second / 1e9),
                         " GB/s of memory a rank, links of ",
@@ -199,9 +214,7 @@ class PlanWriter {
 absl::StatusOr<std::string> PlanText(const Job& job, const OpRegistry& ops,
                                      const PlanTextOptions& options) {
   WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job, ops));
-  CompileOptions compile;
-  compile.microbatches = static_cast<int>(job.train().microbatches());
-  const absl::StatusOr<Program> program = Compile(std::move(graph), ops, compile);
+  const absl::StatusOr<Program> program = Compile(std::move(graph), ops, CompileOptionsOf(job));
   if (!program.ok()) return Annotate(program.status(), ModelName(job));
   return PlanWriter(job, *program, options).Write();
 }

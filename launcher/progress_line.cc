@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "launcher/human_units.h"
+#include "runtime/human_units.h"
 
 namespace weft {
 namespace {

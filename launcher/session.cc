@@ -40,15 +40,17 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
                                                                  const CompileOptions& options,
                                                                  Feed feed, Fetch fetch) {
   auto runnable = std::make_unique<Runnable>();
-  WEFT_ASSIGN_OR_RETURN(runnable->program_, Compile(std::move(graph), ops_, options));
+  CompileOptions within = options;
+  if (within.memory_bytes == 0) {
+    within.memory_bytes = MachineMemoryBytes() / (StartedByMpi() ? LaunchedLocalRanks() : size());
+  }
+  WEFT_ASSIGN_OR_RETURN(runnable->program_, Compile(std::move(graph), ops_, within));
   const Mesh& mesh = runnable->program_.graph.meshes[0];
   if (mesh.size() != size()) {
     return absl::InvalidArgumentError(absl::StrCat("mesh ", mesh.ToString(), " has ", mesh.size(),
                                                    " ranks but ", size(), " are running"));
   }
   WEFT_ASSIGN_OR_RETURN(runnable->plan_, InstantiatePlan(runnable->program_, rank()));
-  const int ranks_here = StartedByMpi() ? LaunchedLocalRanks() : size();
-  WEFT_RETURN_IF_ERROR(CheckFits(runnable->plan_, ranks_here, MachineMemoryBytes()));
   WEFT_RETURN_IF_ERROR(BindVariables(runnable->program_));
   ExecutorOptions executor_options{.kernels = kernels_,
                                    .transport = &transport_,

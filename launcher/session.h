@@ -52,7 +52,7 @@ class Session {
       : ops_(ops), kernels_(kernels), transport_(transport), watch_(watch) {}
 
   // Compiles `graph`, makes and initialises the variables that are new, and builds the executor.
-  // Every rank calls it with the same graph. FailedPrecondition where the machine has not the
+  // Every rank calls it with the same graph. ResourceExhausted where the rank has not the
   // memory.
   absl::StatusOr<std::unique_ptr<Runnable>> Load(Graph graph, const CompileOptions& options,
                                                  Feed feed, Fetch fetch);

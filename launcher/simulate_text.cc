@@ -80,8 +80,7 @@ absl::StatusOr<std::string> SimulateText(const Job& job, const Cluster& cluster,
                                          const OpRegistry& ops, int steps) {
   WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job, ops));
   WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
-  CompileOptions options;
-  options.microbatches = static_cast<int>(job.train().microbatches());
+  CompileOptions options = CompileOptionsOf(job);
   options.cost = CostModelOf(cluster, mesh.size());
   WEFT_ASSIGN_OR_RETURN(const Program program, Compile(std::move(graph), ops, options));
   WEFT_ASSIGN_OR_RETURN(

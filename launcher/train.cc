@@ -137,9 +137,7 @@ absl::Status Trainer::MeasureMachine(double model_flops) {
 
 absl::StatusOr<std::unique_ptr<Session::Runnable>> Trainer::LoadProgram(Graph graph, bool held_out,
                                                                         Scalars* scalars) {
-  CompileOptions compile;
-  compile.microbatches = static_cast<int>(job_.train().microbatches());
-  auto program = session_.Load(std::move(graph), compile, BatchFeed(job_, *dataset_, held_out),
+  auto program = session_.Load(std::move(graph), CompileOptionsOf(job_), BatchFeed(job_, *dataset_, held_out),
                                [scalars](std::string_view name, int64_t, int64_t,
                                          const Operand& in) { return scalars->Take(name, in); });
   if (!program.ok()) return Annotate(program.status(), ModelName(job_));

@@ -1,4 +1,4 @@
-#include "launcher/human_units.h"
+#include "runtime/human_units.h"
 
 #include <cmath>
 

@@ -1,10 +1,8 @@
-#include "launcher/human_units.h"
+#include "runtime/human_units.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
-
-#include "launcher/text_table.h"
 
 namespace weft {
 namespace {
@@ -33,16 +31,6 @@ TEST(HumanUnits, Times) {
   EXPECT_EQ(HumanDuration(8), "8s");
   EXPECT_EQ(HumanDuration(125), "2m 05s");
   EXPECT_EQ(HumanDuration(4800), "1h 20m");
-}
-
-TEST(TextTable, ColumnsAreAligned) {
-  TextTable table({">bytes", "name", "note"});
-  table.Add({"5", "x", ""});
-  table.Add({"12345678", "longer", "last"});
-  EXPECT_EQ(table.Text(2),
-            "     bytes  name    note\n"
-            "         5  x\n"
-            "  12345678  longer  last\n");
 }
 
 }  // namespace
