@@ -3,7 +3,7 @@
 // own: without --side the program starts both under mpirun in turn, several times, and prints one
 // JSON line per size with the best time of each.
 //
-//   bench_comm [--ranks 2] [--rounds 3] [--max_bytes 67108864]
+//   bench_comm [--ranks 2] [--rounds 3] [--min_bytes 1024] [--max_bytes 67108864] [--factor 4]
 #include <mpi.h>
 
 #include <algorithm>
@@ -41,9 +41,13 @@ double TimePerCall(int64_t bytes, const std::function<void()>& call) {
   return best;
 }
 
-void Measure(int64_t max_bytes, bool print,
+struct Sizes {
+  int64_t min_bytes, max_bytes, factor;
+};
+
+void Measure(const Sizes& sizes, bool print,
              const std::function<void(const float* in, float* out, int64_t count)>& all_reduce) {
-  for (int64_t bytes = 1 << 10; bytes <= max_bytes; bytes *= 4) {
+  for (int64_t bytes = sizes.min_bytes; bytes <= sizes.max_bytes; bytes *= sizes.factor) {
     const int64_t count = bytes / 4;
     const std::vector<float> in(count, 1.0f);
     std::vector<float> out(count);
@@ -52,18 +56,18 @@ void Measure(int64_t max_bytes, bool print,
   }
 }
 
-int RunMpi(int64_t max_bytes) {
+int RunMpi(const Sizes& sizes) {
   MPI_Init(nullptr, nullptr);
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  Measure(max_bytes, rank == 0, [](const float* in, float* out, int64_t count) {
+  Measure(sizes, rank == 0, [](const float* in, float* out, int64_t count) {
     MPI_Allreduce(in, out, static_cast<int>(count), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
   });
   MPI_Finalize();
   return 0;
 }
 
-int RunWeft(int64_t max_bytes) {
+int RunWeft(const Sizes& sizes) {
   auto transport = StartMpi();
   if (!transport.ok()) return 1;
   std::vector<int> ranks((*transport)->size());
@@ -71,7 +75,7 @@ int RunWeft(int64_t max_bytes) {
   auto communicator = CpuCommunicator::Create(**transport, ranks, 1);
   if (!communicator.ok()) return 1;
   absl::Status status;
-  Measure(max_bytes, (*transport)->rank() == 0, [&](const float* in, float* out, int64_t count) {
+  Measure(sizes, (*transport)->rank() == 0, [&](const float* in, float* out, int64_t count) {
     status.Update((*communicator)->AllReduce(in, out, count, DType::kF32, Monoid::kSum));
   });
   status.Update((*transport)->Close());
@@ -92,10 +96,11 @@ bool RunSide(const std::string& command, std::map<int64_t, double>* best) {
   return pclose(pipe) == 0;
 }
 
-int RunBoth(const std::string& program, int ranks, int rounds, int64_t max_bytes) {
-  const std::string command = "mpirun --allow-run-as-root --oversubscribe -n " +
-                              std::to_string(ranks) + " " + program + " --max_bytes " +
-                              std::to_string(max_bytes) + " --side ";
+int RunBoth(const std::string& program, int ranks, int rounds, const Sizes& sizes) {
+  const std::string command =
+      "mpirun --allow-run-as-root --oversubscribe -n " + std::to_string(ranks) + " " + program +
+      " --min_bytes " + std::to_string(sizes.min_bytes) + " --max_bytes " +
+      std::to_string(sizes.max_bytes) + " --factor " + std::to_string(sizes.factor) + " --side ";
   std::map<int64_t, double> weft;
   std::map<int64_t, double> mpi;
   for (int round = 0; round < rounds; ++round) {
@@ -117,12 +122,20 @@ int RunBoth(const std::string& program, int ranks, int rounds, int64_t max_bytes
 }  // namespace weft
 
 int main(int argc, char** argv) {
-  std::map<std::string, std::string> options = {
-      {"--side", ""}, {"--ranks", "2"}, {"--rounds", "3"}, {"--max_bytes", "67108864"}};
+  std::map<std::string, std::string> options = {{"--side", ""},
+                                                {"--ranks", "2"},
+                                                {"--rounds", "3"},
+                                                {"--min_bytes", "1024"},
+                                                {"--max_bytes", "67108864"},
+                                                {"--factor", "4"}};
   for (int i = 1; i + 1 < argc; i += 2) options[argv[i]] = argv[i + 1];
-  const int64_t max_bytes = std::atoll(options["--max_bytes"].c_str());
-  if (options["--side"] == "mpi") return weft::RunMpi(max_bytes);
-  if (options["--side"] == "weft") return weft::RunWeft(max_bytes);
-  return weft::RunBoth(argv[0], std::atoi(options["--ranks"].c_str()),
-                       std::atoi(options["--rounds"].c_str()), max_bytes);
+  const auto number = [&](const char* name) {
+    return std::max(1LL, std::atoll(options[name].c_str()));
+  };
+  const weft::Sizes sizes{number("--min_bytes"), number("--max_bytes"),
+                          std::max(2LL, number("--factor"))};
+  if (options["--side"] == "mpi") return weft::RunMpi(sizes);
+  if (options["--side"] == "weft") return weft::RunWeft(sizes);
+  return weft::RunBoth(argv[0], static_cast<int>(number("--ranks")),
+                       static_cast<int>(number("--rounds")), sizes);
 }
