@@ -15,8 +15,8 @@ using Clock = std::chrono::steady_clock;
 // transport's thread and sleeps.
 constexpr int kEagerPolls = 50;
 constexpr int kWaitingPolls = 2000;
-// The transport's thread polls this often before it naps: shortly at first, and for long while
-// another thread serves. After some naps with nothing in flight it sleeps until work comes, or
+// The transport's thread polls this often before it naps: shortly at first; it dozes while
+// another thread polls. After some naps with nothing in flight it sleeps until work comes, or
 // until it is time to ask for failures of other ranks.
 constexpr int kBusyPolls = 100;
 constexpr int kShortNaps = 300;
@@ -24,6 +24,7 @@ constexpr int kIdleNaps = 20;
 constexpr std::chrono::microseconds kShortNap{20};
 constexpr std::chrono::microseconds kLongNap{200};
 constexpr std::chrono::microseconds kIdleSleep{5000};
+constexpr std::chrono::microseconds kDoze{2000};
 
 }  // namespace
 
@@ -72,13 +73,18 @@ void PolledTransport::StartOne(Request* request) {
 
 absl::Status PolledTransport::Wait(const Request& request) {
   if (!request.in_flight()) return request.status();
-  waiting_.fetch_add(1, std::memory_order_relaxed);
+  waiting_.fetch_add(1);
   for (int i = 0; i < kWaitingPolls && request.in_flight(); ++i) {
     TryServe(/*poll=*/true);
     if (i >= kEagerPolls && request.in_flight()) std::this_thread::yield();
   }
-  waiting_.fetch_sub(1, std::memory_order_relaxed);
-  return request.Wait();
+  const bool blocks = request.in_flight();
+  if (blocks) blocked_.fetch_add(1);
+  const bool last = waiting_.fetch_sub(1) == 1;
+  if (last && blocked_.load() > 0) queue_.Rouse();
+  absl::Status status = request.Wait();
+  if (blocks) blocked_.fetch_sub(1);
+  return status;
 }
 
 void PolledTransport::SendNote(int to, std::string_view note) {
@@ -173,8 +179,8 @@ void PolledTransport::Serve() {
 }
 
 void PolledTransport::Rest(int failed_polls, uint64_t seen) {
-  if (waiting_.load(std::memory_order_relaxed) > 0) {
-    std::this_thread::sleep_for(kLongNap);
+  if (waiting_.load() > 0) {
+    queue_.Doze(kDoze);  // ends early when the last of them stops while another needs polls
   } else if (failed_polls < kBusyPolls) {
     std::this_thread::yield();
   } else if (in_flight_.load(std::memory_order_relaxed) == 0 &&

@@ -79,6 +79,7 @@ class PolledTransport : public Transport {
   ServiceQueue queue_;
   std::atomic<bool> serving_{false};   // held by the one thread that uses the library
   std::atomic<int> waiting_{0};        // threads that poll in Wait
+  std::atomic<int> blocked_{0};        // threads in Wait that leave polling to others
   std::atomic<int64_t> in_flight_{0};  // in_flight() after the last service
 
   // Guarded by serving_.

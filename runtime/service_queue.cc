@@ -38,6 +38,7 @@ bool ServiceQueue::Poison(const absl::Status& failure, bool here) {
     if (!work_.poison.ok()) return false;
     work_.poison = failure;
     work_.tell_poison = here;
+    roused_ = true;
     NoteChange();
   }
   wake_.notify_one();
@@ -48,6 +49,7 @@ void ServiceQueue::Close() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     work_.closing = true;
+    roused_ = true;
     NoteChange();
   }
   wake_.notify_one();
@@ -73,6 +75,20 @@ void ServiceQueue::Sleep(uint64_t seen, std::chrono::microseconds longest) {
   sleeping_ = true;
   wake_.wait_for(lock, longest, [this, seen] { return changes_ != seen; });
   sleeping_ = false;
+}
+
+void ServiceQueue::Doze(std::chrono::microseconds longest) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  wake_.wait_for(lock, longest, [this] { return roused_; });
+  roused_ = false;
+}
+
+void ServiceQueue::Rouse() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    roused_ = true;
+  }
+  wake_.notify_one();
 }
 
 }  // namespace weft

@@ -48,6 +48,9 @@ class ServiceQueue {
   uint64_t changes() const;
   // Sleeps until changes() differs from `seen`, or at most `longest`.
   void Sleep(uint64_t seen, std::chrono::microseconds longest);
+  // Sleeps until Rouse, Poison or Close, or at most `longest`. Unlike Sleep it lets Push be.
+  void Doze(std::chrono::microseconds longest);
+  void Rouse();
 
  private:
   // Notes a change with mutex_ held; whether a sleeper must be woken.
@@ -57,6 +60,7 @@ class ServiceQueue {
   std::condition_variable wake_;
   Work work_;
   uint64_t changes_ = 0;
+  bool roused_ = false;                // since the last Doze
   std::atomic<bool> sleeping_{false};  // written with mutex_ held
   std::atomic<bool> news_{false};
 };
