@@ -201,7 +201,8 @@ void ExchangeActor::Finish(void* context, int64_t firing) {
   for (size_t i = 0; i < actor.receives_.size(); ++i) {
     const Piece& piece = actor.receives_[i];
     const void* source = piece.peer == actor.rank_ ? input : piece.staging;
-    if (piece.peer != actor.rank_) status.Update(actor.receive_requests_[i].Wait());
+    if (piece.peer != actor.rank_)
+      status.Update(actor.transport_->Wait(actor.receive_requests_[i]));
     if (source == nullptr || !status.ok()) continue;  // in place already, or in vain
     if (piece.combines) {
       piece.copy.Combine(actor.monoid_, source, output);
@@ -209,7 +210,9 @@ void ExchangeActor::Finish(void* context, int64_t firing) {
       piece.copy.Copy(source, output);
     }
   }
-  for (size_t i = 0; i < actor.sends_.size(); ++i) status.Update(actor.send_requests_[i].Wait());
+  for (size_t i = 0; i < actor.sends_.size(); ++i) {
+    status.Update(actor.transport_->Wait(actor.send_requests_[i]));
+  }
   actor.posted_.store(false, std::memory_order_relaxed);
   if (!status.ok()) actor.Fail("exchange", status);
 }

@@ -11,9 +11,9 @@ namespace weft {
 namespace {
 
 template <typename T>
-struct Buffers {
+struct AttentionBuffers {
   using W = ArithmeticOf<T>;
-  Buffers(Scratch& scratch, const AttentionSize& size) {
+  AttentionBuffers(Scratch& scratch, const AttentionSize& size) {
     const int64_t rows = std::min(size.s, kAttentionRows);
     seen = scratch.Take<int64_t>(size.s);
     scores = scratch.Take<W>(size.block());
@@ -116,7 +116,7 @@ class Attention {
   const Operand &q_, &k_, &v_, &o_, &lse_;
   AttentionSize size_;
   Scratch scratch_;
-  Buffers<T> buffers_;
+  AttentionBuffers<T> buffers_;
   double scale_;
 };
 
@@ -128,7 +128,7 @@ absl::Status AttentionCpu(const KernelContext& k) {
 }
 
 int64_t AttentionWorkspace(const CostContext& c) {
-  return BufferBytes<Buffers>(
+  return BufferBytes<AttentionBuffers>(
       c.inputs[0].dtype, AttentionSize(c.inputs[0].shape, c.inputs[1].shape, c.inputs[2].shape));
 }
 

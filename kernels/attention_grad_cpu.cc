@@ -8,9 +8,9 @@ namespace weft {
 namespace {
 
 template <typename T>
-struct Buffers {
+struct AttentionGradBuffers {
   using W = ArithmeticOf<T>;
-  Buffers(Scratch& scratch, const AttentionSize& size) {
+  AttentionGradBuffers(Scratch& scratch, const AttentionSize& size) {
     const int64_t rows = std::min(size.s, kAttentionRows);
     seen = scratch.Take<int64_t>(size.s);
     p = scratch.Take<W>(size.block());
@@ -154,7 +154,7 @@ class Gradient {
   const KernelContext& c_;
   AttentionSize size_;
   Scratch scratch_;
-  Buffers<T> buffers_;
+  AttentionGradBuffers<T> buffers_;
   double scale_;
 };
 
@@ -165,7 +165,7 @@ absl::Status AttentionGradCpu(const KernelContext& k) {
 }
 
 int64_t AttentionGradWorkspace(const CostContext& c) {
-  return BufferBytes<Buffers>(
+  return BufferBytes<AttentionGradBuffers>(
       c.inputs[0].dtype, AttentionSize(c.inputs[1].shape, c.inputs[2].shape, c.inputs[3].shape));
 }
 

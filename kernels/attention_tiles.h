@@ -125,7 +125,9 @@ void StoreSums(const Matrix<ArithmeticOf<T>>& sums, int64_t n, const HeadRows<T>
   }
 }
 
-// Bytes of the buffers that a kernel takes for operands of this type and size.
+// Bytes of the buffers that a kernel takes for operands of this type and size. g++ gives the
+// instance external linkage even if `Buffers` is local to a file: its name must be unique in the
+// program.
 template <template <typename> class Buffers>
 int64_t BufferBytes(DType dtype, const AttentionSize& size) {
   Scratch scratch(nullptr);

@@ -29,7 +29,8 @@ class Lowering {
     AddFeeds();
     FoldAccumulations();
     WEFT_RETURN_IF_ERROR(BindVariables());
-    WEFT_ASSIGN_OR_RETURN(const std::vector<Segment> segments, FormSegments(graph_, bucket_bytes_));
+    WEFT_ASSIGN_OR_RETURN(const std::vector<Segment> segments,
+                          FormSegments(graph_, program_.microbatches, bucket_bytes_));
     for (const Segment& segment : segments) AddSegment(segment);
     AddFetches();
     AddChannels();
@@ -113,6 +114,11 @@ class Lowering {
             absl::StrCat("variable '", variable.name, "' is updated by a value no op makes"));
       }
       const Node& producer = graph_.nodes[info.node];
+      if (program_.microbatches > 1 && !producer.is_reshard() && producer.op->sums_microbatches) {
+        return absl::UnimplementedError(absl::StrCat(
+            "variable '", variable.name, "' takes a sum over microbatches ('", producer.name,
+            "') as it is; put an op between them, such as scale by 1, or use one microbatch"));
+      }
       bool reads = false, in_place = false;
       for (size_t k = 0; k < producer.inputs.size(); ++k) {
         if (producer.inputs[k] != variable.value) continue;
@@ -158,7 +164,10 @@ class Lowering {
   void AddCalls(int n, LoweredActor& actor) {
     const Node& node = graph_.nodes[n];
     const bool sums = node.op->sums_microbatches;
-    if (sums && folded_.count(node.inputs[0].id)) return;  // the producer writes the sum
+    if (sums && folded_.count(node.inputs[0].id)) {  // the producer writes the sum
+      AddCopies(n, actor);
+      return;
+    }
     LoweredCall call;
     call.kernel = node.op->name;
     call.name = node.name;
@@ -174,6 +183,11 @@ class Lowering {
       }
     }
     actor.calls.push_back(std::move(call));
+    AddCopies(n, actor);
+  }
+
+  // What the node hands to variables besides its other readers.
+  void AddCopies(int n, LoweredActor& actor) {
     for (int i : copies_[n]) {
       const Variable& variable = graph_.variables[i];
       LoweredCall copy;

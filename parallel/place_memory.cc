@@ -13,9 +13,10 @@
 namespace weft {
 namespace {
 
-// First fit looks at pairs of requests: it is tried again and again, but not beyond so many pairs.
-constexpr int64_t kPairsLimit = 200'000'000;
+// First fit looks at pairs of lives: it is tried again and again, but not beyond so many pairs.
+constexpr int64_t kPairsLimit = 100'000'000;
 constexpr int kRounds = 100;
+constexpr int kRoundsWithoutGain = 25;
 
 bool Overlap(const MemoryRequest& a, const MemoryRequest& b) {
   if (a.lifetimes.empty() || b.lifetimes.empty()) return true;
@@ -128,7 +129,11 @@ Placement Stacked(absl::Span<const MemoryRequest> requests) {
 // First fit, by bytes, by time, and by their product; then a seeded search: what ends highest moves
 // to an earlier place in the order, and the move stays unless it made things worse.
 void TryFirstFit(absl::Span<const MemoryRequest> requests, Placement& best) {
-  const int64_t pairs = static_cast<int64_t>(requests.size() * requests.size());
+  int64_t lives = 0;
+  for (const MemoryRequest& request : requests) {
+    lives += std::max<int64_t>(1, static_cast<int64_t>(request.lifetimes.size()));
+  }
+  const int64_t pairs = static_cast<int64_t>(requests.size()) * lives;
   std::vector<int64_t> span(requests.size());
   for (size_t r = 0; r < requests.size(); ++r) span[r] = Span(requests[r]);
   const auto larger = [&](int a, int b) {
@@ -151,13 +156,16 @@ void TryFirstFit(absl::Span<const MemoryRequest> requests, Placement& best) {
     Placement current;
     current.bytes = INT64_MAX;
     std::vector<int> next = order;
-    for (int round = 0; round < kRounds && left >= pairs && best.bytes > best.lower_bound;
-         ++round, left -= pairs) {
+    int idle = 0;  // rounds since the last gain
+    for (int round = 0; round < kRounds && idle < kRoundsWithoutGain && left >= pairs &&
+                        best.bytes > best.lower_bound;
+         ++round, ++idle, left -= pairs) {
       Placement placement = FirstFit(requests, next);
       if (placement.bytes < best.bytes) {
         best.bytes = placement.bytes;
         best.offsets = placement.offsets;
       }
+      if (placement.bytes < current.bytes) idle = 0;
       if (placement.bytes <= current.bytes) {
         current = std::move(placement);
         order = next;

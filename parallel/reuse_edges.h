@@ -11,9 +11,9 @@
 
 namespace weft {
 
-// `producer` sends, `consumer` waits, as ChannelDef has it: consumer firing k of a step needs
-// producer firing k (all firings of the step where the rates are not 1), of the step before if
-// `initial` is 1.
+// `producer` sends, `consumer` waits, as ChannelDef has it. Rates 1: consumer firing k needs
+// producer firing k, or k - 1 if `initial` is 1. Other rates: the consumer's first firing of a step
+// needs all firings of the producer's step, or of the step before if `initial` is 1.
 struct ReuseEdge {
   int producer = 0;  // actor
   int consumer = 0;  // actor

@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "graph/layout.h"
 #include "parallel/reshard_step.h"
 #include "runtime/box.h"
@@ -105,7 +106,8 @@ std::vector<int64_t> LeavingBytes(const Graph& graph) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int64_t bucket_bytes) {
+absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microbatches,
+                                                  int64_t bucket_bytes) {
   const std::vector<std::vector<int>> predecessors = Predecessors(graph);
   const std::vector<int> order = TopologicalOrder(predecessors);
   if (order.size() != graph.nodes.size()) {
@@ -131,6 +133,12 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int64_t bu
     for (int p : predecessors[n]) {
       const bool cuts = stream[p] != stream[n] || microbatch[p] != microbatch[n] ||
                         node.is_reshard() || graph.nodes[p].is_reshard();
+      if (microbatches > 1 && microbatch[n] && !graph.nodes[p].is_reshard() &&
+          graph.nodes[p].op->sums_microbatches) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "'", node.name, "' runs in every microbatch but reads '", graph.nodes[p].name,
+            "', a sum that is complete only after the last; read it in ops of the step alone"));
+      }
       level[n] = std::max(level[n], level[p] + (cuts ? 1 : 0));
       bucket[n] = std::max(bucket[n], bucket[p]);
     }

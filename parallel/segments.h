@@ -21,7 +21,9 @@ struct Segment {
 // conversion's result enters again, where the rate changes, and after every `bucket_bytes` of
 // per-step sums (gradients) that it hands to conversions: the first bucket travels under the
 // computation of the next. Writers of a variable come after all readers of its old content; a graph
-// that reads it again after the writer is refused (InvalidArgument).
-absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int64_t bucket_bytes);
+// that reads it again after the writer is refused
+// (InvalidArgument), and so is one that reads a sum over several microbatches in one of them.
+absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microbatches,
+                                                  int64_t bucket_bytes);
 
 }  // namespace weft

@@ -1,6 +1,7 @@
 #include "parallel/step_clocks.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 namespace weft {
 namespace {
@@ -65,30 +66,33 @@ class Player {
   }
 
  private:
-  // Ticks after the begin of a firing at which it is done with a port; parallel to inputs, outputs.
+  // Ticks after the begin of a firing at which a port's message leaves, as ComputeActor has it:
+  // free after the last call that reads, full after the last that writes, even where later calls of
+  // the firing read what it wrote. Parallel to inputs, outputs.
   struct PortEnds {
     std::vector<int64_t> inputs, outputs;
   };
 
   void FindPortEnds(int a) {
     const LoweredActor& actor = program_.actors[a];
-    std::vector<std::pair<int, int64_t>> last;  // buffer, end of a call that touches it
+    std::unordered_map<int, int64_t> read, written;  // buffer -> end of the last such call
     int64_t at = 0;
     for (const LoweredCall& call : actor.calls) {
       at += call.ticks;
-      for (int b : call.inputs) last.push_back({b, at});
-      for (int b : call.outputs) last.push_back({b, at});
+      for (int b : call.inputs) read[b] = at;
+      for (int b : call.outputs) written[b] = at;
     }
-    std::sort(last.begin(), last.end());
-    const auto end_of = [&](int channel) {
-      const int buffer = program_.channels[channel].buffer;
-      const auto after =
-          std::upper_bound(last.begin(), last.end(), std::pair<int, int64_t>(buffer, INT64_MAX));
-      const bool found = after != last.begin() && (after - 1)->first == buffer;
-      return found ? (after - 1)->second : actor.ticks;
+    const auto end_of = [&](int channel, const std::unordered_map<int, int64_t>& ends) {
+      const auto found = ends.find(program_.channels[channel].buffer);
+      return found == ends.end() ? actor.ticks : found->second;
     };
-    for (int c : actor.inputs) ends_[a].inputs.push_back(end_of(c));
-    for (int c : actor.outputs) ends_[a].outputs.push_back(end_of(c));
+    for (int c : actor.inputs) {
+      // In place: what replaces the content is a use of it as well.
+      const int64_t end = end_of(c, read);
+      const auto replaced = written.find(program_.channels[c].buffer);
+      ends_[a].inputs.push_back(replaced == written.end() ? end : std::max(end, replaced->second));
+    }
+    for (int c : actor.outputs) ends_[a].outputs.push_back(end_of(c, written));
   }
 
   int ConsumerIndex(int channel, int actor) const {

@@ -65,8 +65,7 @@ absl::StatusOr<StepSchedule> ScheduleStep(const LoweredProgram& program) {
   std::stable_sort(
       result.firings.begin(), result.firings.end(),
       [](const ScheduledFiring& a, const ScheduledFiring& b) { return a.begin < b.begin; });
-  WEFT_ASSIGN_OR_RETURN(const Schedule twice, PlayToTheEnd(graph, 2));
-  result.steady_ticks = static_cast<int64_t>(twice.seconds) - result.ticks;
+  WEFT_RETURN_IF_ERROR(PlayToTheEnd(graph, 2).status());
   return result;
 }
 

@@ -24,7 +24,6 @@ struct ScheduledFiring {
 struct StepSchedule {
   std::vector<ScheduledFiring> firings;  // by begin; ties across streams by stream
   int64_t ticks = 0;                     // when the last firing ends
-  int64_t steady_ticks = 0;              // what a further step adds once steps follow one another
 };
 
 // Plays one step, then two with the lists thus found, which proves that every run ends. Actors

@@ -147,12 +147,12 @@ TEST(Attention, UnevenHeadsWithWholeKeyHeads) {
   std::vector<double> dk(g.dqkv[1].values.size(), 0.0), dv(g.dqkv[2].values.size(), 0.0);
   for (const IndexSet& part : {Parts({{0, 3}}), Parts({{3, 3}}), Parts({{3, 4}}), Parts({{4, 6}})}) {
     const Dense q = Cut(x.q, 2, part), o = Cut(whole[0], 2, part), lse = Cut(whole[1], 2, part);
-    RunOptions options;
+    DenseRunOptions options;
     options.boxes = {o.box, lse.box};
     const std::vector<Dense> y = RunOp("attention", attrs, {q, x.k, x.v}, options);
     ExpectPart(y[0], whole[0], 1e-13);
     ExpectPart(y[1], whole[1], 1e-13);
-    RunOptions grads;
+    DenseRunOptions grads;
     grads.boxes = {q.box, x.k.box, x.v.box};
     const std::vector<Dense> d =
         RunOp("attention_grad", attrs,
@@ -177,7 +177,7 @@ TEST(Attention, GroupsOfHeadsWithTheirKeyHeads) {
   q_box.dims[0] = kv_box.dims[0] = v_box.dims[0] = lse_box.dims[0] = rows;
   Box o_box = q_box;
   o_box.dims[3] = whole[0].box.dims[3];
-  RunOptions options;
+  DenseRunOptions options;
   options.boxes = {o_box, lse_box};
   const std::vector<Dense> y =
       RunOp("attention", attrs, {PartOf(x.q, q_box), PartOf(x.k, kv_box), PartOf(x.v, v_box)},
@@ -193,7 +193,7 @@ TEST(Attention, CausalMaskGoesByLogicalPositions) {
   const Inputs x = RandomInputs(p, DType::kF64);
   const std::vector<Dense> whole = RunOp("attention", attrs, {x.q, x.k, x.v});
   const IndexSet rows = Parts({{0, 2}, {6, 8}});
-  RunOptions options;
+  DenseRunOptions options;
   options.boxes = {Cut(whole[0], 1, rows).box, Cut(whole[1], 1, rows).box};
   std::vector<Dense> y = RunOp("attention", attrs, {Cut(x.q, 1, rows), x.k, x.v}, options);
   ExpectPart(y[0], whole[0], 1e-13);
@@ -203,7 +203,7 @@ TEST(Attention, CausalMaskGoesByLogicalPositions) {
   for (int i = 0; i < 4; ++i) EXPECT_EQ(y[0].values[i], 0);
   for (int i = 0; i < 2; ++i) EXPECT_EQ(y[1].values[i], -kInfinity);
   for (int i = 2; i < 4; ++i) EXPECT_TRUE(std::isfinite(y[1].values[i]));
-  RunOptions grads;
+  DenseRunOptions grads;
   grads.boxes = {Cut(x.q, 1, rows).box, Cut(x.k, 1, keys).box, Cut(x.v, 1, keys).box};
   const Dense doo = Cut(RandomDense(whole[0].spec.shape, DType::kF64, 4), 1, rows);
   const std::vector<Dense> d = RunOp(

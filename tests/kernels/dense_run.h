@@ -138,7 +138,7 @@ inline void Read(const char* data, Dense& x) {
   ASSERT_TRUE(status.ok());
 }
 
-struct RunOptions {
+struct DenseRunOptions {
   std::vector<Box> boxes;      // of the results; default: whole
   std::vector<Dense> present;  // contents to add to; default: overwrite
   std::vector<bool> skip;      // results nobody reads
@@ -172,7 +172,7 @@ inline absl::Status TryInfer(const std::string& name, const Attrs& given,
 // Runs the op's CPU kernel; the results have the boxes of the options.
 inline absl::StatusOr<std::vector<Dense>> TryRun(const std::string& name, const Attrs& given,
                                                  const std::vector<Dense>& inputs,
-                                                 const RunOptions& options = {}) {
+                                                 const DenseRunOptions& options = {}) {
   const OpDef& op = FindOp(name);
   const Attrs attrs = WithDefaults(op, given);
   std::vector<TensorSpec> logical, local_in, local_out;
@@ -228,7 +228,7 @@ inline absl::StatusOr<std::vector<Dense>> TryRun(const std::string& name, const 
 
 // As TryRun for what must succeed.
 inline std::vector<Dense> RunOp(const std::string& name, const Attrs& attrs,
-                                const std::vector<Dense>& inputs, const RunOptions& options = {}) {
+                                const std::vector<Dense>& inputs, const DenseRunOptions& options = {}) {
   auto results = TryRun(name, attrs, inputs, options);
   EXPECT_TRUE(results.ok()) << name << ": " << results.status();
   return results.ok() ? *std::move(results) : std::vector<Dense>(8);

@@ -65,7 +65,7 @@ TEST_P(EinsumEquations, EqualPlainLoops) {
     ExpectClose(RunOp("einsum", attrs, {a, b})[0].values, want, tolerance);
     const Dense present = RandomDense(ShapeOf(e.out), dtype, 3);
     for (size_t i = 0; i < want.size(); ++i) want[i] += present.values[i];
-    RunOptions adds;
+    DenseRunOptions adds;
     adds.present = {present};
     ExpectClose(RunOp("einsum", attrs, {a, b}, adds)[0].values, want, tolerance);
   }
@@ -94,7 +94,7 @@ TEST(Einsum, EmptyPartsGiveZerosOrNothing) {
   const Dense a = DenseOf({2, 0}, DType::kF32, {}), b = DenseOf({0, 3}, DType::kF32, {});
   const Attrs attrs = {{"equation", std::string("mk,kn->mn")}};
   EXPECT_EQ(RunOp("einsum", attrs, {a, b})[0].values, std::vector<double>(6, 0.0));
-  RunOptions adds;
+  DenseRunOptions adds;
   adds.present = {RandomDense({2, 3}, DType::kF32, 1)};
   EXPECT_EQ(RunOp("einsum", attrs, {a, b}, adds)[0].values, adds.present[0].values);
   const Dense none = DenseOf({0, 4}, DType::kF32, {});

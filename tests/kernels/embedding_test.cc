@@ -54,7 +54,7 @@ TEST(EmbeddingGrad, IsTheGradientAndAccumulates) {
     exact.spec.dtype = DType::kF64;
     std::vector<double> want = RunOp("embedding_grad", attrs, {Tokens(), exact})[0].values;
     for (size_t i = 0; i < want.size(); ++i) want[i] += present.values[i];
-    RunOptions adds;
+    DenseRunOptions adds;
     adds.present = {present};
     ExpectClose(RunOp("embedding_grad", attrs, {Tokens(), dy2}, adds)[0].values, want,
                 dtype == DType::kF32 ? 1e-6 : 1e-2);
@@ -66,7 +66,7 @@ TEST(EmbeddingGrad, PartsEqualTheWhole) {
   const Attrs attrs = {{"vocab", int64_t{7}}};
   const Dense whole = RunOp("embedding_grad", attrs, {Tokens(), dy})[0];
   for (const IndexSet& part : {Parts({{0, 1}, {5, 7}}), Parts({{1, 5}}), Parts({})}) {
-    RunOptions options;
+    DenseRunOptions options;
     options.boxes = {Cut(whole, 0, part).box};
     ExpectPart(RunOp("embedding_grad", attrs, {Tokens(), dy}, options)[0], whole, 0);
   }

@@ -103,7 +103,7 @@ TEST(HeadCrossEntropyGrad, OtherTypesFollowF64AndAccumulate) {
     const double tolerance = dtype == DType::kF32 ? 1e-5 : 2e-2;
     ExpectClose(g.grads[0].values, want[0].values, tolerance);
     ExpectClose(g.grads[1].values, want[1].values, tolerance);
-    RunOptions adds;
+    DenseRunOptions adds;
     adds.present = {g.grads[0], RandomDense(in[1].spec.shape, dtype, 9)};
     std::vector<double> sum = want[1].values;
     for (size_t i = 0; i < sum.size(); ++i) sum[i] += adds.present[1].values[i];
@@ -111,7 +111,7 @@ TEST(HeadCrossEntropyGrad, OtherTypesFollowF64AndAccumulate) {
     ExpectClose(added[0].values, want[0].values, tolerance);
     ExpectClose(added[1].values, sum, tolerance);
     for (int skipped : {0, 1}) {
-      RunOptions skip;
+      DenseRunOptions skip;
       skip.skip = {skipped == 0, skipped == 1};
       ExpectClose(RunOp("head_cross_entropy_grad", {}, g.inputs, skip)[1 - skipped].values,
                   g.grads[1 - skipped].values, 0);
@@ -126,7 +126,7 @@ TEST(HeadCrossEntropyGrad, PartsOfTheVocabularyAndRowsEqualTheWhole) {
   for (const IndexSet& part : {Parts({{0, 2}, {9, 13}}), Parts({{2, 9}}), Parts({})}) {
     std::vector<Dense> inputs = g.inputs;
     inputs[1] = Cut(in[1], 0, part);
-    RunOptions options;
+    DenseRunOptions options;
     options.boxes = {in[0].box, inputs[1].box};
     const std::vector<Dense> y = RunOp("head_cross_entropy_grad", {}, inputs, options);
     ExpectPart(y[1], g.grads[1], 1e-12);
@@ -137,7 +137,7 @@ TEST(HeadCrossEntropyGrad, PartsOfTheVocabularyAndRowsEqualTheWhole) {
   for (const IndexSet& part : {Parts({{0, 1}, {4, 5}}), Parts({{1, 4}}), Parts({})}) {
     std::vector<Dense> inputs = g.inputs;
     for (int i : {0, 2, 3, 4, 5}) inputs[i] = Cut(g.inputs[i], 1, part);
-    RunOptions options;
+    DenseRunOptions options;
     options.boxes = {inputs[0].box, in[1].box};
     const std::vector<Dense> y = RunOp("head_cross_entropy_grad", {}, inputs, options);
     ExpectPart(y[0], g.grads[0], 1e-12);

@@ -80,13 +80,13 @@ TEST_P(Norms, PartsOfTheRowsEqualTheWhole) {
   const std::vector<Dense> y = RunOp(op(), {}, x);
   const std::vector<Dense> grads = RunOp(grad(), {}, GradInputs(dy, x, y));
   // Weight gradients add up over the parts, as over microbatches.
-  RunOptions options;
+  DenseRunOptions options;
   for (const Dense& g : grads) options.present.push_back(g);
   for (Dense& g : options.present) std::fill(g.values.begin(), g.values.end(), 0.0);
   for (const IndexSet& part : {Parts({{0, 1}, {4, 7}}), Parts({}), Parts({{1, 4}})}) {
     std::vector<Dense> cut = x, cut_y;
     cut[0] = Cut(x[0], 1, part);
-    RunOptions forward;
+    DenseRunOptions forward;
     for (const Dense& result : y) forward.boxes.push_back(Cut(result, 1, part).box);
     cut_y = RunOp(op(), {}, cut, forward);
     for (size_t i = 0; i < y.size(); ++i) ExpectPart(cut_y[i], y[i], 0);
@@ -105,7 +105,7 @@ TEST_P(Norms, PartsOfTheRowsEqualTheWhole) {
 
 TEST_P(Norms, UnreadResultsAreSkipped) {
   const std::vector<Dense> x = Inputs({3, 5}, DType::kBF16);
-  RunOptions options;
+  DenseRunOptions options;
   options.skip = {false, true, true};
   const std::vector<Dense> y = RunOp(op(), {}, x);
   EXPECT_EQ(RunOp(op(), {}, x, options)[0].values, y[0].values);

@@ -49,7 +49,7 @@ TEST(Rope, PartsTurnByTheirLogicalPositions) {
   const Dense whole = RunOp("rope", {}, {x})[0];
   for (const IndexSet& part : {Parts({{0, 2}, {8, 11}}), Parts({{2, 8}}), Parts({})}) {
     const Dense cut = Cut(x, 1, part);
-    RunOptions options;
+    DenseRunOptions options;
     options.boxes = {cut.box};
     ExpectPart(RunOp("rope", {}, {cut}, options)[0], whole, 0);
   }

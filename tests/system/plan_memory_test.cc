@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "graph/graph_builder.h"
 #include "kernels/all_ops.h"
 #include "launcher/job.h"
 #include "launcher/job_graph.h"
@@ -105,6 +106,39 @@ TEST_F(PlanMemoryTest, ArenasAreNearTheLowerBound) {
       EXPECT_LE(plan->arena_bytes(), plan->arena_lower_bound() * (100 + percent) / 100)
           << mesh << ", " << microbatches << " microbatches";
     }
+  }
+}
+
+// A value leaves for the communication stream while its own segment reads on: what is over when the
+// message leaves is less than what the segment does with the value.
+TEST_F(PlanMemoryTest, AValueThatLeavesEarlyAndIsReadOn) {
+  GraphBuilder g(ops_, *Mesh::Parse("data:2"));
+  const Value x = g.Input("x", {{32, 128}, DType::kF32});
+  g.Annotate(x, "[data:S(0)]");
+  const auto scale = [&](Value v, double factor) {
+    return g.Op("scale", {v}, {{"factor", factor}});
+  };
+  const Value hidden = scale(x, 1);
+  g.Annotate(hidden, "[data:S(0)]");
+  Value last = hidden;
+  for (int i = 0; i < 6; ++i) last = scale(last, 1);
+  const Value read_on = g.Op("add", {last, hidden});
+  g.Annotate(read_on, "[data:S(0)]");
+  const Value everywhere = scale(hidden, 2);
+  g.Annotate(everywhere, "[data:B]");
+  g.Output("read_on", read_on);
+  g.Output("everywhere", everywhere);
+  absl::StatusOr<Graph> graph = g.Build();
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const absl::StatusOr<Program> program = Compile(*std::move(graph), ops_, CompileOptions());
+  ASSERT_TRUE(program.ok()) << program.status();
+  const absl::StatusOr<Plan> plan = InstantiatePlan(*program, 0);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    TimedRun run(*plan, seed);
+    ASSERT_TRUE(run.Run(3));
+    const std::vector<std::string> overwritten = run.Overwritten();
+    EXPECT_TRUE(overwritten.empty()) << absl::StrJoin(overwritten, "\n");
   }
 }
 

@@ -103,7 +103,7 @@ bool TimedRun::Fire(int a) {
   double at = 0;
   if (!Start(a, &at)) return false;
   std::uniform_real_distribution<double> magnitude(0, 7);
-  std::map<int, double> done;  // buffer -> end of the last call that touches it
+  Ends ends;
   for (const KernelCallDef& call : actor.compute().calls()) {
     const double from = at;
     at += std::exp(magnitude(random_));
@@ -111,11 +111,11 @@ bool TimedRun::Fire(int a) {
       const OperandDef& output = call.outputs(i);
       const auto& adds = call.accumulate();
       if (std::count(adds.begin(), adds.end(), i) > 0 && channels_[output.channel()].writes > 0) {
-        Touch(output, /*write=*/false, from, at, &done);
+        Touch(output, /*write=*/false, from, at, &ends);
       }
     }
-    for (const OperandDef& input : call.inputs()) Touch(input, /*write=*/false, from, at, &done);
-    for (const OperandDef& output : call.outputs()) Touch(output, /*write=*/true, from, at, &done);
+    for (const OperandDef& input : call.inputs()) Touch(input, /*write=*/false, from, at, &ends);
+    for (const OperandDef& output : call.outputs()) Touch(output, /*write=*/true, from, at, &ends);
     if (call.workspace_bytes() == 0) continue;
     const auto [found, added] = workspaces_.insert({call.name(), memory_.size()});
     if (added) {
@@ -130,39 +130,39 @@ bool TimedRun::Fire(int a) {
   if (!actor.has_compute()) {
     const double from = at;
     at += std::exp(magnitude(random_));
-    for (const auto& [operand, write] : Operands(actor)) Touch(operand, write, from, at, &done);
+    for (const auto& [operand, write] : Operands(actor)) Touch(operand, write, from, at, &ends);
   }
-  Send(a, done, at);
+  Send(a, ends, at);
   stream_free_[actor.stream()] = at;
   return true;
 }
 
-void TimedRun::Touch(const OperandDef& operand, bool write, double from, double to,
-                     std::map<int, double>* done) {
+void TimedRun::Touch(const OperandDef& operand, bool write, double from, double to, Ends* ends) {
   if (operand.buffer() < 0) return;
-  double& last = (*done)[operand.buffer()];
+  double& last = (write ? ends->written : ends->touched)[operand.buffer()];
   last = std::max(last, to);
+  if (write) ends->touched[operand.buffer()] = std::max(ends->touched[operand.buffer()], to);
   memory_[operand.buffer()].uses.push_back({write, from, to});
 }
 
-void TimedRun::Send(int a, const std::map<int, double>& done, double end) {
-  const auto release = [&](int c) {
+void TimedRun::Send(int a, const Ends& ends, double end) {
+  const auto release = [&](int c, const std::map<int, double>& last) {
     if (plan_.channels(c).buffers_size() == 0) return end;
-    const auto found = done.find(plan_.channels(c).buffers(0));
-    return found == done.end() ? end : found->second;
+    const auto found = last.find(plan_.channels(c).buffers(0));
+    return found == last.end() ? end : found->second;
   };
   for (int c : plan_.actors(a).inputs()) {
     const int k = ConsumerIndex(c, a);
     ChannelState& channel = channels_[c];
     if (++channel.reads[k] < plan_.channels(c).consumers(k).reads_per_slot()) continue;
     channel.reads[k] = 0;
-    channel.freed[k].push_back(release(c));
+    channel.freed[k].push_back(release(c, ends.touched));
   }
   for (int c : plan_.actors(a).outputs()) {
     ChannelState& channel = channels_[c];
     if (++channel.writes < plan_.channels(c).writes_per_slot()) continue;
     channel.writes = 0;
-    channel.filled.push_back(release(c));
+    channel.filled.push_back(release(c, ends.written));
   }
 }
 

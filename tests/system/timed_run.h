@@ -13,8 +13,8 @@
 namespace weft {
 
 // Plays one rank by itself: transfers take their time but need no partner. A firing starts when its
-// stream is free and its messages are there; a compute actor's message leaves after the last call
-// that touches the channel's buffer.
+// stream is free and its messages are there; a compute actor's messages leave early: free after the
+// last call that touches the channel's buffer, full after the last that writes it.
 class TimedRun {
  public:
   // Durations of calls vary over three orders of magnitude by `seed`. The plan outlives the run.
@@ -43,11 +43,15 @@ class TimedRun {
     std::vector<Use> uses;
   };
 
+  // Of one firing, by buffer: when its last call ends that touches it, and that writes it.
+  struct Ends {
+    std::map<int, double> touched, written;
+  };
+
   bool Fire(int actor);
   bool Start(int actor, double* start) const;
-  void Touch(const OperandDef& operand, bool write, double from, double to,
-             std::map<int, double>* done);
-  void Send(int actor, const std::map<int, double>& done, double end);
+  void Touch(const OperandDef& operand, bool write, double from, double to, Ends* ends);
+  void Send(int actor, const Ends& ends, double end);
   int ConsumerIndex(int channel, int actor) const;
 
   const Plan& plan_;
