@@ -17,10 +17,11 @@
 #define WEFT_KERNELS_ADAMW_ONCE_
 namespace weft {
 
-// The step's scalars; correction1 = 1 / (1 - beta1^t), correction2 = 1 / (1 - beta2^t).
+// The step's scalars; keep1 = 1 - beta1, correction1 = 1 / (1 - beta1^t), as for beta2, each
+// rounded once.
 template <typename P>
 struct AdamWScalars {
-  P lr, clip, beta1, beta2, eps, decay, correction1, correction2;
+  P lr, clip, beta1, beta2, keep1, keep2, eps, decay, correction1, correction2;
 };
 
 // Results that nobody reads are nullptr.
@@ -49,10 +50,10 @@ HWY_INLINE void AdamWBlock(D d, const AdamWScalars<float>& s, const AdamWBuffers
                            int64_t i) {
   const auto grad = hn::Mul(LoadF32(d, b.grad + i), hn::Set(d, s.clip));
   const auto param = hn::LoadU(d, b.param + i);
-  const auto m = hn::MulAdd(hn::Set(d, s.beta1), hn::LoadU(d, b.m + i),
-                            hn::Mul(hn::Set(d, 1.0f - s.beta1), grad));
+  const auto m =
+      hn::MulAdd(hn::Set(d, s.beta1), hn::LoadU(d, b.m + i), hn::Mul(hn::Set(d, s.keep1), grad));
   const auto v = hn::MulAdd(hn::Set(d, s.beta2), hn::LoadU(d, b.v + i),
-                            hn::Mul(hn::Set(d, 1.0f - s.beta2), hn::Mul(grad, grad)));
+                            hn::Mul(hn::Set(d, s.keep2), hn::Mul(grad, grad)));
   const auto root = hn::Sqrt(hn::Mul(v, hn::Set(d, s.correction2)));
   const auto ratio =
       hn::Div(hn::Mul(m, hn::Set(d, s.correction1)), hn::Add(root, hn::Set(d, s.eps)));
@@ -110,8 +111,8 @@ void Update(const AdamWScalars<float>& s, const AdamWBuffers<float, BFloat16>& b
 void Update(const AdamWScalars<double>& s, const AdamWBuffers<double, double>& b, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const double grad = b.grad[i] * s.clip, param = b.param[i];
-    const double m = s.beta1 * b.m[i] + (1 - s.beta1) * grad;
-    const double v = s.beta2 * b.v[i] + (1 - s.beta2) * grad * grad;
+    const double m = s.beta1 * b.m[i] + s.keep1 * grad;
+    const double v = s.beta2 * b.v[i] + s.keep2 * grad * grad;
     const double ratio = m * s.correction1 / (std::sqrt(v * s.correction2) + s.eps);
     if (b.new_param) b.new_param[i] = param - s.lr * (ratio + s.decay * param);
     if (b.new_m) b.new_m[i] = m;
@@ -129,6 +130,8 @@ absl::Status AdamWCpu(const KernelContext& c) {
                                   .clip = static_cast<P>(*c.in(6).as<float>()),
                                   .beta1 = static_cast<P>(beta1),
                                   .beta2 = static_cast<P>(beta2),
+                                  .keep1 = static_cast<P>(1 - beta1),
+                                  .keep2 = static_cast<P>(1 - beta2),
                                   .eps = static_cast<P>(c.attrs->Float("eps")),
                                   .decay = static_cast<P>(c.attrs->Float("weight_decay")),
                                   .correction1 = static_cast<P>(1 / (1 - std::pow(beta1, step))),

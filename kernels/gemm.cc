@@ -11,11 +11,12 @@
 namespace weft {
 namespace {
 
-// OpenMP's default for a new thread is every core; Gemm's is one.
-thread_local bool threads_chosen = false;
-
-void ChooseThreads() {
-  if (!threads_chosen) SetGemmThreads(1);
+// Products run on the thread that calls them. OpenMP's default for a new thread is every core,
+// which ranks that are threads of one process would multiply.
+void ChooseOneThread() {
+  thread_local bool chosen = false;
+  if (!chosen) omp_set_num_threads(1);
+  chosen = true;
 }
 
 // How BLAS sees a strided matrix of rows x cols.
@@ -71,7 +72,7 @@ absl::Status OfBF16(GemmSize size, double alpha, Matrix<const BFloat16> a, Matri
                     bool accumulate, Matrix<C> c) {
   absl::StatusOr<bool> done = Trivial(size, a, b, accumulate, c);
   if (!done.ok() || *done) return done.status();
-  ChooseThreads();
+  ChooseOneThread();
   if (c.col_stride != 1 && size.n != 1) {  // oneDNN has only slow loops for other results
     return GemmBF16({size.n, size.m, size.k}, alpha, Transposed(b), Transposed(a), accumulate,
                     Transposed(c));
@@ -81,16 +82,11 @@ absl::Status OfBF16(GemmSize size, double alpha, Matrix<const BFloat16> a, Matri
 
 }  // namespace
 
-void SetGemmThreads(int threads) {
-  omp_set_num_threads(threads);
-  threads_chosen = true;
-}
-
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const float> a, Matrix<const float> b,
                   bool accumulate, Matrix<float> c) {
   absl::StatusOr<bool> done = Trivial(size, a, b, accumulate, c);
   if (!done.ok() || *done) return done.status();
-  ChooseThreads();
+  ChooseOneThread();
   if (c.col_stride != 1 && size.n != 1) {  // C' = B' A'
     return Gemm({size.n, size.m, size.k}, alpha, Transposed(b), Transposed(a), accumulate,
                 Transposed(c));

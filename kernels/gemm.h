@@ -37,8 +37,4 @@ absl::Status Gemm(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const double> a, Matrix<const double> b,
                   bool accumulate, Matrix<double> c);
 
-// Number of threads that Gemm uses when called from this thread; 1 until told otherwise, so that
-// ranks which are threads of one process do not multiply their threads.
-void SetGemmThreads(int threads);
-
 }  // namespace weft

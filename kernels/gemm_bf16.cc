@@ -176,6 +176,14 @@ bool MultipliesBF16() {
 Matrix<const float> Widen(Matrix<const BFloat16> from, int64_t rows, int64_t cols,
                           std::vector<float>& to) {
   to.resize(static_cast<size_t>(rows * cols));
+  if (from.col_stride != 1 && from.row_stride != 1) {
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < cols; ++j) {
+        to[i * cols + j] = Load(from.data[i * from.row_stride + j * from.col_stride]);
+      }
+    }
+    return {to.data(), cols, 1};
+  }
   const bool by_rows = from.col_stride == 1;
   const int64_t lines = by_rows ? rows : cols, length = by_rows ? cols : rows;
   const int64_t stride = by_rows ? from.row_stride : from.col_stride;
@@ -200,6 +208,15 @@ absl::Status MultiplyWidened(GemmSize size, double alpha, Matrix<const BFloat16>
         Widen({c.data, c.row_stride, c.col_stride}, size.m, size.n, wide_c);
     WEFT_RETURN_IF_ERROR(
         Gemm(size, alpha, wa, wb, accumulate, {wide_c.data(), sums.row_stride, sums.col_stride}));
+    if (c.col_stride != 1 && c.row_stride != 1) {
+      for (int64_t i = 0; i < size.m; ++i) {
+        for (int64_t j = 0; j < size.n; ++j) {
+          c.data[i * c.row_stride + j * c.col_stride] =
+              static_cast<BFloat16>(wide_c[i * size.n + j]);
+        }
+      }
+      return absl::OkStatus();
+    }
     const bool by_rows = c.col_stride == 1;
     const int64_t lines = by_rows ? size.m : size.n, length = by_rows ? size.n : size.m;
     const int64_t stride = by_rows ? c.row_stride : c.col_stride;

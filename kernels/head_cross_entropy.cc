@@ -1,6 +1,6 @@
-// head_cross_entropy: the head product and the loss in one, in blocks of rows and vocabulary, so that
-// logits are never held whole. A rank may hold part of the vocabulary: its lse and target logit are
-// then parts (logaddexp and sum).
+// head_cross_entropy: the head product and the loss in one, in blocks of rows and vocabulary, so
+// that logits are never held whole. A rank may hold part of the vocabulary: its lse and target
+// logit are then parts (logaddexp and sum).
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -82,9 +82,24 @@ void Fold(const KernelContext& k, const HeadBlock& block, W* logits, W* most, W*
   }
 }
 
+// Negative targets are padding; those beyond the whole vocabulary are nobody's and would count as
+// logit 0.
+absl::Status CheckTargets(const KernelContext& k, std::string_view op) {
+  const int64_t vocab = k.in(1).logical->shape[0];
+  const int32_t* targets = k.in(2).as<int32_t>();
+  for (int64_t i = 0; i < k.in(2).elements(); ++i) {
+    if (targets[i] < vocab) continue;
+    return absl::OutOfRangeError(absl::StrCat(std::string(op), ": target ", targets[i],
+                                              " is not below the vocabulary size ", vocab,
+                                              "; give w more rows, or check the data"));
+  }
+  return absl::OkStatus();
+}
+
 template <typename T>
 absl::Status Head(const KernelContext& k) {
   using W = ArithmeticOf<T>;
+  WEFT_RETURN_IF_ERROR(CheckTargets(k, "head_cross_entropy"));
   const HeadSize size(k.in(0).shape, k.in(1).shape);
   Scratch scratch(k.workspace);
   HeadBuffers<T> buffers(scratch, size, false);
@@ -99,8 +114,7 @@ absl::Status Head(const KernelContext& k) {
     const W* w = WideRow(k.in(1).as<T>() + v * size.hidden, vocab * size.hidden, buffers.w);
     for (int64_t r = 0; r < size.rows; r += kBlockRows) {
       const HeadBlock block{r, std::min(kBlockRows, size.rows - r), v, vocab};
-      const W* x =
-          WideRow(k.in(0).as<T>() + r * size.hidden, block.rows * size.hidden, buffers.x);
+      const W* x = WideRow(k.in(0).as<T>() + r * size.hidden, block.rows * size.hidden, buffers.x);
       WEFT_RETURN_IF_ERROR(Logits(block, size.hidden, x, w, buffers.logits));
       Fold(k, block, buffers.logits, buffers.most, buffers.sum, target);
     }
@@ -145,6 +159,7 @@ void StoreBlock(const ArithmeticOf<T>* from, bool adds, T* to, int64_t n) {
 template <typename T>
 absl::Status HeadGrad(const KernelContext& k) {
   using W = ArithmeticOf<T>;
+  WEFT_RETURN_IF_ERROR(CheckTargets(k, "head_cross_entropy_grad"));
   constexpr bool kInPlace = std::is_same_v<T, W>;
   const HeadSize size(k.in(0).shape, k.in(1).shape);
   const int64_t h = size.hidden;
@@ -174,10 +189,9 @@ absl::Status HeadGrad(const KernelContext& k) {
                                   Matrix<const W>{w, h, 1}, v > 0, Matrix<W>{dx + r * h, h, 1}));
       }
       if (dw_out != nullptr) {
-        WEFT_RETURN_IF_ERROR(Gemm({vocab, h, block.rows}, 1,
-                                  Matrix<const W>{buffers.logits, 1, vocab},
-                                  Matrix<const W>{x, h, 1}, r > 0 || (kInPlace && k.adds(1)),
-                                  Matrix<W>{dw, h, 1}));
+        WEFT_RETURN_IF_ERROR(
+            Gemm({vocab, h, block.rows}, 1, Matrix<const W>{buffers.logits, 1, vocab},
+                 Matrix<const W>{x, h, 1}, r > 0 || (kInPlace && k.adds(1)), Matrix<W>{dw, h, 1}));
       }
     }
     if (dw_out != nullptr && size.rows > 0) {
@@ -192,8 +206,8 @@ absl::Status HeadGrad(const KernelContext& k) {
 absl::StatusOr<TensorSpec> CheckHead(const InferContext& c, std::string_view op) {
   const TensorSpec &x = c.in(0), &w = c.in(1), &targets = c.in(2);
   WEFT_RETURN_IF_ERROR(RequireFloat(x));
-  const bool shapes = x.rank() >= 1 && w.rank() == 2 && w.dtype == x.dtype &&
-                      w.shape[1] == x.shape.back();
+  const bool shapes =
+      x.rank() >= 1 && w.rank() == 2 && w.dtype == x.dtype && w.shape[1] == x.shape.back();
   TensorSpec rows{x.shape, WideDType(x.dtype)};
   if (shapes) rows.shape.pop_back();
   if (!shapes || targets != TensorSpec{rows.shape, DType::kI32}) {
@@ -229,9 +243,8 @@ FactorMap HeadLayout(const LayoutContext& c, bool grad) {
     if (grad) map.factors.back().reduce = {Monoid::kSum};
   }
   const int vocab = map.Add({"vocab", {}});
-  map.factors.back().reduce =
-      grad ? std::vector<Monoid>{Monoid::kSum}
-           : std::vector<Monoid>{Monoid::kLogAddExp, Monoid::kSum};
+  map.factors.back().reduce = grad ? std::vector<Monoid>{Monoid::kSum}
+                                   : std::vector<Monoid>{Monoid::kLogAddExp, Monoid::kSum};
   std::vector<int> x = rows;
   x.push_back(kWhole);
   const std::vector<int> w = {vocab, kWhole};
@@ -291,9 +304,10 @@ void DefineHeadCrossEntropy(OpRegistry& ops) {
       },
       .cost = HeadCost<1>,
       .workspace = HeadWorkspace<false>,
-      .cpu = [](const KernelContext& k) {
-        return RunForFloat(k.in(0).dtype(), [&](auto type) { return Head<decltype(type)>(k); });
-      },
+      .cpu =
+          [](const KernelContext& k) {
+            return RunForFloat(k.in(0).dtype(), [&](auto type) { return Head<decltype(type)>(k); });
+          },
   });
   ops.Add({
       .name = "head_cross_entropy_grad",
@@ -304,9 +318,11 @@ void DefineHeadCrossEntropy(OpRegistry& ops) {
       .layout = [](const LayoutContext& c) { return HeadLayout(c, true); },
       .cost = HeadCost<3>,
       .workspace = HeadWorkspace<true>,
-      .cpu = [](const KernelContext& k) {
-        return RunForFloat(k.in(0).dtype(), [&](auto type) { return HeadGrad<decltype(type)>(k); });
-      },
+      .cpu =
+          [](const KernelContext& k) {
+            return RunForFloat(k.in(0).dtype(),
+                               [&](auto type) { return HeadGrad<decltype(type)>(k); });
+          },
       .accumulates = {1},
   });
 }

@@ -37,8 +37,6 @@ overrides+=("$@")
 
 # Open MPI refuses root and more ranks than cores unless told otherwise.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-threads=$(($(nproc) / ranks))
-export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
 launch=(mpirun --oversubscribe --bind-to none -n "$ranks")
 
 mkdir -p "$dir"

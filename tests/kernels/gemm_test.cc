@@ -66,6 +66,24 @@ void ExpectProducts(double tolerance) {
   }
 }
 
+// A matrix of one column or row may be a view in which neither stride is 1.
+TEST(Gemm, BF16TakesVectorsOfAnyStride) {
+  constexpr int64_t kM = 5, kN = 4, kStep = 3, kFar = 11;
+  std::vector<BFloat16> a(kM * kStep), b(kN * kStep);
+  for (size_t i = 0; i < a.size(); ++i) a[i] = BFloat16(static_cast<float>(i) / 4);
+  for (size_t i = 0; i < b.size(); ++i) b[i] = BFloat16(static_cast<float>(i) / 2 - 3);
+  std::vector<float> c(kM * kN);
+  const absl::Status status =
+      Gemm({kM, kN, 1}, 1, Matrix<const BFloat16>{a.data(), kStep, kFar},
+           Matrix<const BFloat16>{b.data(), kFar, kStep}, false, Matrix<float>{c.data(), kN, 1});
+  ASSERT_TRUE(status.ok()) << status;
+  for (int64_t i = 0; i < kM; ++i) {
+    for (int64_t j = 0; j < kN; ++j) {
+      EXPECT_EQ(c[i * kN + j], ToFloat(a[i * kStep]) * ToFloat(b[j * kStep]));
+    }
+  }
+}
+
 TEST(Gemm, BF16IntoF32IsExactToF32) { ExpectProducts<float>(1e-6); }
 
 TEST(Gemm, BF16IntoBF16RoundsOnce) { ExpectProducts<BFloat16>(1.0 / 256); }

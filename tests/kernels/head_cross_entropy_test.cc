@@ -66,6 +66,14 @@ TEST(HeadCrossEntropy, PartsOfTheVocabularyCombine) {
   ExpectClose(target, whole[1].values, 1e-12);
 }
 
+TEST(HeadCrossEntropy, TargetsBeyondTheVocabularyAreAnError) {
+  std::vector<Dense> in = Inputs(2, 5, 6, 13, DType::kF32);
+  in[2].values[4] = 13;
+  const auto result = TryRun("head_cross_entropy", {}, in);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kOutOfRange);
+  EXPECT_THAT(std::string(result.status().message()), ::testing::HasSubstr("target 13"));
+}
+
 // Results of the gradient op for random dlse and dtarget.
 struct Gradients {
   std::vector<Dense> inputs;  // of the gradient op
@@ -75,7 +83,11 @@ struct Gradients {
 Gradients GradientsOf(const std::vector<Dense>& in) {
   const std::vector<Dense> y = RunOp("head_cross_entropy", {}, in);
   Gradients g;
-  g.inputs = {in[0], in[1], in[2], y[0], RandomDense(y[0].spec.shape, y[0].spec.dtype, 4),
+  g.inputs = {in[0],
+              in[1],
+              in[2],
+              y[0],
+              RandomDense(y[0].spec.shape, y[0].spec.dtype, 4),
               RandomDense(y[0].spec.shape, y[0].spec.dtype, 5)};
   g.grads = RunOp("head_cross_entropy_grad", {}, g.inputs);
   return g;
@@ -154,7 +166,8 @@ TEST(HeadCrossEntropy, ErrorsNameTheShapes) {
 }
 
 TEST(TokenLoss, SumsValidTokensAndItsGradientFollows) {
-  const Dense lse = RandomDense({2, 3}, DType::kF64, 1), logit = RandomDense({2, 3}, DType::kF64, 2);
+  const Dense lse = RandomDense({2, 3}, DType::kF64, 1),
+              logit = RandomDense({2, 3}, DType::kF64, 2);
   const Dense targets = DenseOf({2, 3}, DType::kI32, {1, -1, 0, 5, -100, 2});
   const Dense scale = DenseOf({}, DType::kF64, {0.25});
   const auto loss = [&](const Dense& x, const Dense& y) {
@@ -170,7 +183,8 @@ TEST(TokenLoss, SumsValidTokensAndItsGradientFollows) {
 }
 
 TEST(TokenLoss, PartsAddUp) {
-  const Dense lse = RandomDense({2, 5}, DType::kF32, 1), logit = RandomDense({2, 5}, DType::kF32, 2);
+  const Dense lse = RandomDense({2, 5}, DType::kF32, 1),
+              logit = RandomDense({2, 5}, DType::kF32, 2);
   const Dense targets = DenseOf({2, 5}, DType::kI32, {1, -1, 0, 5, 2, -1, -1, 3, 4, 0});
   const Dense scale = DenseOf({}, DType::kF32, {0.5});
   double sum = 0;

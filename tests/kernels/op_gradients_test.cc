@@ -112,8 +112,8 @@ TEST_P(OpGradients, EqualsCentralDifferences) {
   int samples = 0;
   for (const OpSample& sample : OpSamples(DType::kF64)) {
     if (sample.op != op.name || sample.differentiate.empty()) continue;
-    ++samples;
     if (NumElements(sample.inputs[0].spec.shape) > 2500) continue;
+    ++samples;
     SCOPED_TRACE(absl::StrCat(op.name, " ", sample.attrs.ToString()));
     CheckGradient(op, sample);
     if (HasFatalFailure()) return;
