@@ -12,6 +12,7 @@
 #include "runtime/near_name.h"
 #include "runtime/status.h"
 #include "runtime/text_error.h"
+#include "runtime/utf8.h"
 
 namespace weft {
 namespace {
@@ -19,6 +20,11 @@ namespace {
 using google::protobuf::TextFormat;
 
 constexpr int kMaxNesting = 32;
+
+absl::Status CheckText(const std::string& name) {
+  if (IsUtf8(name)) return absl::OkStatus();
+  return absl::InvalidArgumentError("the name is not UTF-8 text; rename it");
+}
 
 class Parser {
  public:
@@ -114,6 +120,7 @@ absl::Status Parser::Claim(const std::string& name) {
   if (name.empty()) {
     return absl::InvalidArgumentError("the name is empty; give every element a name");
   }
+  WEFT_RETURN_IF_ERROR(CheckText(name));
   if (names_.insert(name).second) return absl::OkStatus();
   return absl::InvalidArgumentError(
       "the name is taken; inputs, variables and nodes each need a name of their own");
@@ -133,6 +140,7 @@ absl::StatusOr<Attrs> Parser::ReadAttrs(const OpDef& op, const Map& map) const {
 
 absl::StatusOr<Value> Parser::AddValue(const ValueDef& def, std::string default_name,
                                        TensorSpec spec, Rate rate) {
+  WEFT_RETURN_IF_ERROR(CheckText(def.name()));
   ValueInfo info;
   info.name = def.name().empty() ? std::move(default_name) : def.name();
   info.spec = std::move(spec);
@@ -304,6 +312,7 @@ absl::Status Parser::References() {
       status = absl::InvalidArgumentError(
           "the name is empty or taken; outputs each need a name of their own");
     }
+    if (status.ok()) status = CheckText(def.name());
     WEFT_RETURN_IF_ERROR(At(status, "outputs", i, absl::StrCat("output '", def.name(), "'")));
     graph_.outputs.push_back({def.name(), *value});
   }

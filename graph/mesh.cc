@@ -34,12 +34,11 @@ absl::StatusOr<Mesh> Mesh::Create(std::vector<Axis> axes, std::vector<int> ranks
           "mesh axis '", axis.name, "' must be named by letters, digits, '_' and '-'"));
     }
     if (!names.insert(axis.name).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("two mesh axes are named '", axis.name, "'"));
+      return absl::InvalidArgumentError(absl::StrCat("two mesh axes are named '", axis.name, "'"));
     }
     if (axis.size < 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("mesh axis '", axis.name, "' has size ", axis.size, "; it must be at least 1"));
+      return absl::InvalidArgumentError(absl::StrCat("mesh axis '", axis.name, "' has size ",
+                                                     axis.size, "; it must be at least 1"));
     }
     product *= axis.size;
     if (product > kMaxRanks) {
@@ -72,13 +71,14 @@ absl::StatusOr<Mesh> Mesh::Parse(std::string_view text) {
       absl::StrSplit(absl::string_view(text.data(), text.size()), '@');
   if (halves.size() > 2) return absl::InvalidArgumentError("a mesh has at most one '@'");
   std::vector<Axis> axes;
-  for (absl::string_view part : absl::StrSplit(halves[0], ',', absl::SkipWhitespace())) {
+  for (absl::string_view part : absl::StrSplit(halves[0], ',')) {
+    if (absl::StripAsciiWhitespace(halves[0]).empty()) break;  // no axes: one rank
     const std::vector<std::string> pair = absl::StrSplit(part, ':');
     Axis axis;
     if (pair.size() != 2 || !absl::SimpleAtoi(pair[1], &axis.size)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "mesh '", std::string(text), "': '", std::string(part),
-          "' is not name:size; write for example \"data:2,model:2\""));
+      return absl::InvalidArgumentError(
+          absl::StrCat("mesh '", std::string(text), "': '", std::string(part),
+                       "' is not name:size; write for example \"data:2,model:2\""));
     }
     axis.name = std::string(absl::StripAsciiWhitespace(pair[0]));
     axes.push_back(std::move(axis));

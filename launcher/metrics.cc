@@ -24,6 +24,11 @@ std::string Number(double value) {
   return std::string(text, end.ptr);
 }
 
+// Bytes that are no text become U+FFFD.
+std::string JsonString(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 }  // namespace
 
 std::string PrintMetrics(const StepMetrics& m) {
@@ -34,7 +39,7 @@ std::string PrintMetrics(const StepMetrics& m) {
   absl::StrAppend(&text, ",\"bytes_sent\":", m.bytes_sent);
   absl::StrAppend(&text, ",\"mem_peak_bytes\":", m.mem_peak_bytes);
   for (const auto& [key, value] : m.more) {
-    absl::StrAppend(&text, ",", nlohmann::json(key).dump(), ":", Number(value));
+    absl::StrAppend(&text, ",", JsonString(key), ":", Number(value));
   }
   return text + "}";
 }

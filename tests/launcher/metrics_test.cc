@@ -49,6 +49,12 @@ TEST(Metrics, DoublesReadBackExactly) {
   }
 }
 
+TEST(Metrics, AKeyThatIsNoTextIsStillJson) {
+  StepMetrics m;
+  m.more = {{"a\xff", 1}};
+  EXPECT_EQ(nlohmann::json::parse(PrintMetrics(m))["a\ufffd"].get<double>(), 1);
+}
+
 TEST(Metrics, UnknownIsNull) {
   StepMetrics m;
   m.mfu = std::nan("");
