@@ -37,8 +37,13 @@ struct Limit {
   double most;
 };
 
-inline constexpr double kTiny = std::numeric_limits<double>::min();  // least above zero
-inline constexpr double kBelowOne = 1.0 - std::numeric_limits<double>::epsilon();
+// What optimizers compute with are floats: a smaller eps is 0 there, a larger decay rate 1.
+inline constexpr double kLeastEps = 1e-37;
+inline constexpr double kMostRate = 1.0 - 1e-6;
+static_assert(static_cast<float>(kLeastEps) >= std::numeric_limits<float>::min());
+static_assert(static_cast<float>(kMostRate) < 1.0f);
+// A plan has actors for every microbatch.
+inline constexpr double kMostMicrobatches = 4096;
 
 inline constexpr Limit kLimits[] = {
     {"model.decoder.layers", 1, 10000},
@@ -53,20 +58,20 @@ inline constexpr Limit kLimits[] = {
     {"data.held_out", 0, 0.9},
     {"train.steps", 1, 1e12},
     {"train.global_batch", 1, 1 << 26},
-    {"train.microbatches", 1, 1 << 20},
+    {"train.microbatches", 1, kMostMicrobatches},
     {"train.memory_bytes", 0, 1e18},
     {"optimizer.adamw.lr", 0, 1000},
-    {"optimizer.adamw.beta1", 0, kBelowOne},
-    {"optimizer.adamw.beta2", 0, kBelowOne},
-    {"optimizer.adamw.eps", kTiny, 1},
+    {"optimizer.adamw.beta1", 0, kMostRate},
+    {"optimizer.adamw.beta2", 0, kMostRate},
+    {"optimizer.adamw.eps", kLeastEps, 1},
     {"optimizer.adamw.weight_decay", 0, 1000},
     {"optimizer.lamb.lr", 0, 1000},
-    {"optimizer.lamb.beta1", 0, kBelowOne},
-    {"optimizer.lamb.beta2", 0, kBelowOne},
-    {"optimizer.lamb.eps", kTiny, 1},
+    {"optimizer.lamb.beta1", 0, kMostRate},
+    {"optimizer.lamb.beta2", 0, kMostRate},
+    {"optimizer.lamb.eps", kLeastEps, 1},
     {"optimizer.lamb.weight_decay", 0, 1000},
     {"optimizer.sgd.lr", 0, 1000},
-    {"optimizer.sgd.momentum", 0, kBelowOne},
+    {"optimizer.sgd.momentum", 0, kMostRate},
     {"optimizer.sgd.weight_decay", 0, 1000},
     {"optimizer.clip_norm", 0, 1e30},
     {"optimizer.schedule.warmup_steps", 0, 1e12},

@@ -138,11 +138,8 @@ absl::Status Checker::CheckLimits() const {
     if (place.field == nullptr || !place.set()) continue;
     const double value = place.number();
     if (value >= limit.least && value <= limit.most) continue;  // false for NaN
-    std::string range = absl::StrCat("from ", Print(limit.least), " to ", Print(limit.most));
-    if (limit.least == kTiny) range = absl::StrCat("above 0, at most ", Print(limit.most));
-    if (limit.most == kBelowOne)
-      range = absl::StrCat("at least ", Print(limit.least), " and below 1");
-    return Wrong(limit.path, absl::StrCat("is ", Print(value), "; it must be ", range));
+    return Wrong(limit.path, absl::StrCat("is ", Print(value), "; it must be from ",
+                                          Print(limit.least), " to ", Print(limit.most)));
   }
   return absl::OkStatus();
 }

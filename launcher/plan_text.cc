@@ -6,11 +6,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "actors/simulation.h"
-#include "runtime/human_units.h"
 #include "launcher/job_graph.h"
 #include "launcher/memory_holders.h"
 #include "launcher/text_table.h"
 #include "parallel/compile.h"
+#include "runtime/human_units.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -18,6 +18,19 @@ namespace {
 
 // Enough for the start to weigh little in the mean.
 constexpr int kForecastSteps = 4;
+// A simulation holds the plans of all ranks; for more ranks it is left to `weft simulate`.
+constexpr size_t kMostForecastRanks = 64;
+
+// What the text says of each rank; its plan may be far larger.
+struct RankFigures {
+  int rank = 0;
+  int64_t arena_bytes = 0, variable_bytes = 0, bytes_sent = 0;
+
+  bool needs_as(const RankFigures& other) const {
+    return arena_bytes == other.arena_bytes && variable_bytes == other.variable_bytes &&
+           bytes_sent == other.bytes_sent;
+  }
+};
 
 std::string Count(int64_t count, const char* one) {
   return absl::StrCat(HumanCount(count), " ", one, count == 1 ? "" : "s");
@@ -37,7 +50,8 @@ class PlanWriter {
   absl::StatusOr<std::string> Write() {
     for (int rank : graph_.meshes[0].ranks()) {
       WEFT_ASSIGN_OR_RETURN(Plan plan, InstantiatePlan(program_, rank));
-      plans_.push_back(std::move(plan));
+      ranks_.push_back({rank, plan.arena_bytes(), VariableBytes(plan), plan.bytes_sent_per_step()});
+      if (ranks_.size() == 1) plan_ = std::move(plan);
     }
     WEFT_ASSIGN_OR_RETURN(const std::string header, Header());
     return absl::StrCat(header, "\n", Layouts(), "\n", Conversions(), "\n", Memory(), "\n",
@@ -51,7 +65,7 @@ class PlanWriter {
     for (const Variable& variable : graph_.variables) {
       if (variable.trainable) parameters += NumElements(graph_.spec(variable.value).shape);
     }
-    for (const Plan& plan : plans_) sent += plan.bytes_sent_per_step();
+    for (const RankFigures& rank : ranks_) sent += rank.bytes_sent;
     std::string text = absl::StrCat(
         "job ", job_.name(), ": mesh {", mesh.ToString(), "}, ", Count(mesh.size(), "rank"), ", ",
         Count(parameters, "parameter"), ", ", Count(graph_.nodes.size(), "op"), " in ",
@@ -68,12 +82,16 @@ class PlanWriter {
   }
 
   absl::StatusOr<std::string> Times() const {
+    if (ranks_.size() > kMostForecastRanks) {
+      return absl::StrCat("step time of so many ranks: ask weft simulate\n", Machine());
+    }
     const CostModel& cost = program_.cost;
     const Link link{cost.link_latency, cost.link_bytes_per_second};
     WEFT_ASSIGN_OR_RETURN(
         const Simulation simulation,
         SimulatePlans(
-            static_cast<int>(plans_.size()), [this](int rank) { return plans_[rank]; },
+            static_cast<int>(ranks_.size()),
+            [this](int rank) { return InstantiatePlan(program_, ranks_[rank].rank); },
             [link](int, int) { return link; }, kForecastSteps));
     std::string text = absl::StrCat(HumanSeconds(simulation.step_seconds), " a step (");
     for (size_t s = 0; s < simulation.streams.size(); ++s) {
@@ -83,7 +101,12 @@ class PlanWriter {
       }
       absl::StrAppend(&text, s > 0 ? ", " : "", simulation.streams[s], " ", HumanSeconds(busiest));
     }
-    return absl::StrCat(text, ")\nmodelled machine: ", HumanCount(cost.flops_per_second / 1e9),
+    return absl::StrCat(text, ")\n", Machine());
+  }
+
+  std::string Machine() const {
+    const CostModel& cost = program_.cost;
+    return absl::StrCat("modelled machine: ", HumanCount(cost.flops_per_second / 1e9),
                         " GFLOP/s and ", HumanCount(cost.memory_bytes_per_second / 1e9),
                         " GB/s of memory a rank, links of ",
                         HumanCount(cost.link_bytes_per_second / 1e9), " GB/s and ",
@@ -132,23 +155,16 @@ class PlanWriter {
   // One row for each run of ranks that need the same.
   std::string Memory() const {
     TextTable ranks({"ranks", ">arena", ">variables", ">together", ">sends a step"});
-    for (size_t first = 0, next = 0; first < plans_.size(); first = next) {
-      const Plan& plan = plans_[first];
-      const int64_t variables = VariableBytes(plan);
-      for (next = first + 1; next < plans_.size(); ++next) {
-        if (plans_[next].arena_bytes() != plan.arena_bytes() ||
-            VariableBytes(plans_[next]) != variables ||
-            plans_[next].bytes_sent_per_step() != plan.bytes_sent_per_step()) {
-          break;
-        }
-      }
-      std::string range = absl::StrCat(plan.rank());
-      if (next > first + 1) absl::StrAppend(&range, "-", plans_[next - 1].rank());
-      ranks.Add({range, HumanBytes(plan.arena_bytes()), HumanBytes(variables),
-                 HumanBytes(plan.arena_bytes() + variables),
-                 ExactBytes(plan.bytes_sent_per_step())});
+    for (size_t first = 0, next = 0; first < ranks_.size(); first = next) {
+      const RankFigures& rank = ranks_[first];
+      next = first + 1;
+      while (next < ranks_.size() && ranks_[next].needs_as(rank)) ++next;
+      std::string range = absl::StrCat(rank.rank);
+      if (next > first + 1) absl::StrAppend(&range, "-", ranks_[next - 1].rank);
+      ranks.Add({range, HumanBytes(rank.arena_bytes), HumanBytes(rank.variable_bytes),
+                 HumanBytes(rank.arena_bytes + rank.variable_bytes), ExactBytes(rank.bytes_sent)});
     }
-    const std::vector<MemoryHolder> holders = MemoryHolders(plans_[0]);
+    const std::vector<MemoryHolder> holders = MemoryHolders(plan_);
     TextTable table({">bytes", ">slots", "value", "part", "written by", "last read by"});
     const size_t shown = std::min(options_.holders, holders.size());
     for (size_t i = 0; i < shown; ++i) {
@@ -156,12 +172,12 @@ class PlanWriter {
       table.Add({HumanBytes(h.bytes), absl::StrCat(h.slots), h.name, h.part, h.from, h.until});
     }
     return absl::StrCat("memory\n", ranks.Text(2), "the ", shown, " largest holders of ",
-                        holders.size(), " on rank ", plans_[0].rank(),
+                        holders.size(), " on rank ", plan_.rank(),
                         " (values whose lives do not overlap share memory)\n", table.Text(2));
   }
 
   std::string Channels() const {
-    const Plan& plan = plans_[0];
+    const Plan& plan = plan_;
     TextTable table({"channel", ">slots", ">writes", ">reads", ">full at start", "from", "to"});
     for (const ChannelDef& channel : plan.channels()) {
       std::vector<std::string> reads, readers;
@@ -179,7 +195,7 @@ class PlanWriter {
   }
 
   std::string Streams() const {
-    const Plan& plan = plans_[0];
+    const Plan& plan = plan_;
     std::string text = absl::StrCat("streams of rank ", plan.rank(), ", in firing order\n");
     for (const StreamDef& stream : plan.streams()) {
       absl::StrAppend(&text, "  ", stream.name(), ": ", Count(stream.order_size(), "firing"), "\n");
@@ -206,7 +222,8 @@ class PlanWriter {
   const Program& program_;
   const Graph& graph_;
   const PlanTextOptions& options_;
-  std::vector<Plan> plans_;
+  std::vector<RankFigures> ranks_;
+  Plan plan_;  // of the first rank
 };
 
 }  // namespace
