@@ -1,6 +1,9 @@
 #include "launcher/commands.h"
 
+#include <cerrno>
+#include <cmath>
 #include <cstdio>
+#include <cstring>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -40,6 +43,23 @@ int Finish(const absl::Status& status) {
   return ExitCodeOf(status);
 }
 
+// Prints a command's result on the one rank that speaks.
+int FinishWith(const std::string& text) {
+  if (!Ranks::speaks()) return kExitDone;
+  if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return kExitDone;
+  return Finish(absl::FailedPreconditionError(
+      absl::StrCat("cannot write the result to stdout: ", std::strerror(errno))));
+}
+
+// Options that only mean something beside fields of the job.
+absl::Status CheckOptions(const TrainOptions& options, const Job& job) {
+  if (std::isfinite(options.until_loss) && job.evaluate().every() == 0) {
+    return absl::InvalidArgumentError(
+        "--until-eval-below waits for an evaluation and the job has none; set evaluate.every");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 int Run(const TrainCommand& command) {
@@ -51,6 +71,7 @@ int Run(const TrainCommand& command) {
   if (ready.ok()) {
     if (!command.metrics.empty()) job->mutable_log()->set_metrics(command.metrics);
     ready = CheckRanks(*job, ranks->size(), options.origins);
+    if (ready.ok()) ready = CheckOptions(options, *job);
   }
   if (ready.ok() && command.verbose && ranks->speaks()) {
     std::printf("%s", PrintJob(*job).c_str());
@@ -79,8 +100,7 @@ int Run(const PlanCommand& command) {
   DefineAllOps(ops);
   const absl::StatusOr<std::string> text = PlanText(*job, ops);
   if (!text.ok()) return Finish(text.status());
-  if (Ranks::speaks()) std::printf("%s", text->c_str());
-  return kExitDone;
+  return FinishWith(*text);
 }
 
 int Run(const SimulateCommand& command) {
@@ -92,8 +112,7 @@ int Run(const SimulateCommand& command) {
   DefineAllOps(ops);
   const absl::StatusOr<std::string> text = SimulateText(*job, *cluster, ops, command.steps);
   if (!text.ok()) return Finish(text.status());
-  if (Ranks::speaks()) std::printf("%s", text->c_str());
-  return kExitDone;
+  return FinishWith(*text);
 }
 
 }  // namespace weft

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "launcher/commands.h"
+#include "launcher/ranks.h"
 #include "runtime/mpi_transport.h"
 
 namespace weft {
@@ -31,6 +32,7 @@ std::string CpuFeatures() {
 }  // namespace
 
 int RunDoctor() {
+  if (!Ranks::speaks()) return kExitDone;
   std::printf("cpu cores      %u\n", std::thread::hardware_concurrency());
   std::printf("cpu features   %s\n", CpuFeatures().c_str());
   std::printf("mpi launcher   %s\n",

@@ -82,7 +82,8 @@ class Generator {
       return absl::OkStatus();
     };
     WEFT_ASSIGN_OR_RETURN(program_, session_.Load(std::move(graph), CompileOptions(), feed, fetch));
-    return RestoreCheckpoint(folder_, job_, session_.variables(), transport_).status();
+    return RestoreCheckpoint(folder_, job_, RestoreScope::kModel, session_.variables(), transport_)
+        .status();
   }
 
   const GenerateCommand& command_;
@@ -98,13 +99,15 @@ class Generator {
 };
 
 absl::Status Generate(const GenerateCommand& command, Ranks& ranks) {
-  std::string folder = command.checkpoint;
-  absl::StatusOr<Job> job = CheckpointJob(folder);
-  if (!job.ok()) {
-    WEFT_ASSIGN_OR_RETURN(folder, NewestCheckpoint(command.checkpoint));
-    job = CheckpointJob(folder);
-  }
+  WEFT_ASSIGN_OR_RETURN(const std::string folder, FindCheckpoint(command.checkpoint));
+  const absl::StatusOr<Job> job = CheckpointJob(folder);
   WEFT_RETURN_IF_ERROR(job.status());
+  if (!job->data().has_text()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder, " was trained on the token ids of '", job->data().tokens(),
+                     "', whose tokenizer weft does not have; generate needs a model of text "
+                     "(data.text, tokenizer: BYTES)"));
+  }
   WEFT_RETURN_IF_ERROR(CheckRanks(*job, ranks.size()));
   OpRegistry ops;
   KernelTable kernels;
@@ -119,11 +122,9 @@ absl::Status Generate(const GenerateCommand& command, Ranks& ranks) {
 absl::StatusOr<Ranks> RanksFor(const std::string& checkpoint) {
   absl::StatusOr<Ranks> ranks = Ranks::Start(0);
   if (!ranks.ok() || ranks->size() > 1) return ranks;
-  absl::StatusOr<Job> job = CheckpointJob(checkpoint);
-  if (!job.ok()) {
-    const absl::StatusOr<std::string> folder = NewestCheckpoint(checkpoint);
-    if (folder.ok()) job = CheckpointJob(*folder);
-  }
+  const absl::StatusOr<std::string> folder = FindCheckpoint(checkpoint);
+  if (!folder.ok()) return ranks;
+  const absl::StatusOr<Job> job = CheckpointJob(*folder);
   if (!job.ok()) return ranks;
   WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(*job));
   return mesh.size() > 1 ? Ranks::Start(mesh.size()) : std::move(ranks);

@@ -5,12 +5,16 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <sstream>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "launcher/commands.h"
 #include "launcher/ranks.h"
 #include "runtime/logging.h"
+#include "runtime/near_name.h"
 
 namespace {
 
@@ -18,7 +22,12 @@ std::atomic<bool> interrupted{false};
 
 std::atomic<int> report_requests{0};
 
-void OnInterrupt(int) { interrupted = true; }
+// The first signal ends training after the step, the second one at once.
+void OnInterrupt(int signal) {
+  if (!interrupted.exchange(true)) return;
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
 void OnReportRequest(int) { ++report_requests; }
 
 // The last resort: a thread of this process is stuck for good.
@@ -26,6 +35,30 @@ void Abort(const absl::Status& status) {
   std::fprintf(stderr, "weft: %s\nweft: a rank does not end after this failure; ending it\n",
                std::string(status.message()).c_str());
   std::_Exit(weft::ExitCodeOf(status));
+}
+
+// A number in [least, most]: CLI::Range lets nan pass.
+CLI::Validator Within(double least, double most) {
+  const auto check = [least, most](const std::string& text) {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    if (end != text.c_str() && *end == 0 && value >= least && value <= most) return std::string();
+    return absl::StrCat("'", text, "' must be from ", least, " to ", most);
+  };
+  return CLI::Validator(check, "");
+}
+
+// The exit code for a command that does not exist, or nothing.
+std::optional<int> CheckCommandName(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return std::nullopt;
+  std::vector<std::string> known;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) {
+    if (command->get_name() == argv[1]) return std::nullopt;
+    known.push_back(command->get_name());
+  }
+  weft::ReportFailure(absl::InvalidArgumentError(
+      absl::StrCat("no command '", argv[1], "'", weft::Suggest(argv[1], known))));
+  return weft::kExitBadJob;
 }
 
 void AddJobArguments(CLI::App* command, weft::JobArguments* job) {
@@ -36,7 +69,8 @@ void AddJobArguments(CLI::App* command, weft::JobArguments* job) {
 }
 
 void AddRanksArgument(CLI::App* command, weft::JobArguments* job) {
-  command->add_option("--ranks", job->ranks, "ranks as threads of this process");
+  command->add_option("--ranks", job->ranks, "ranks as threads of this process")
+      ->check(Within(1, 1024));
 }
 
 }  // namespace
@@ -45,12 +79,13 @@ int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
   FLAGS_minloglevel = google::WARNING;
-  std::signal(SIGINT, OnInterrupt);
-  std::signal(SIGTERM, OnInterrupt);
-  std::signal(SIGUSR1, OnReportRequest);
 
   CLI::App app("weft: trains and runs models described once, on any mesh of ranks");
   app.require_subcommand(1);
+  app.failure_message([](const CLI::App*, const CLI::Error& error) {
+    return absl::StrCat("weft: ", error.what(), "; see weft --help\n");
+  });
+  app.set_version_flag("--version", "weft " WEFT_VERSION);
 
   weft::TrainCommand train;
   train.options.interrupted = &interrupted;
@@ -63,18 +98,23 @@ int main(int argc, char** argv) {
   AddRanksArgument(train_app, &train.job);
   train_app->add_option("--metrics", train.metrics, "append one JSON object a step to this file");
   train_app->add_flag("--resume", train.options.resume, "go on from the newest checkpoint");
-  train_app->add_option("--minutes", train.options.minutes,
-                        "stop after so long, once the last evaluation is below "
-                        "--until-eval-below");
-  train_app->add_option("--until-eval-below", train.options.until_loss,
-                        "held-out loss (nats per token) to reach");
-  train_app->add_option("--max-minutes", train.options.max_minutes,
-                        "stop after so long at the latest");
+  train_app
+      ->add_option("--minutes", train.options.minutes,
+                   "stop after so long, once the last evaluation is below "
+                   "--until-eval-below")
+      ->check(Within(0, 1e9));
+  train_app
+      ->add_option("--until-eval-below", train.options.until_loss,
+                   "held-out loss (nats per token) to reach")
+      ->check(Within(0, 1e9));
+  train_app
+      ->add_option("--max-minutes", train.options.max_minutes, "stop after so long at the latest")
+      ->check(Within(0, 1e9));
   train_app
       ->add_option(
           "--deadline", train.options.deadline,
           "seconds without progress after which a stalled run ends (exit code 4); 0: never")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(Within(0, 1e6))
       ->capture_default_str();
   train_app->add_flag("-v,--verbose", train.verbose, "print the resolved job");
 
@@ -99,11 +139,13 @@ int main(int argc, char** argv) {
   generate_app->add_option("--prompt", generate.prompt, "text to continue");
   generate_app->add_option("--tokens", generate.tokens, "tokens to add")
       ->check(CLI::Range(1, 1 << 20));
-  generate_app->add_option("--temperature", generate.temperature, "0: the likeliest token");
+  generate_app->add_option("--temperature", generate.temperature, "0: the likeliest token")
+      ->check(Within(0, 1e3));
   generate_app->add_option("--seed", generate.seed, "of the sampling");
 
   CLI::App* doctor_app = app.add_subcommand("doctor", "show what this machine offers");
 
+  if (const std::optional<int> code = CheckCommandName(app, argc, argv)) return *code;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -113,7 +155,12 @@ int main(int argc, char** argv) {
     const int code = app.exit(error, speaks ? std::cout : unheard, speaks ? std::cerr : unheard);
     return code == 0 ? weft::kExitDone : weft::kExitBadJob;
   }
-  if (train_app->parsed()) return weft::Run(train);
+  if (train_app->parsed()) {
+    std::signal(SIGINT, OnInterrupt);
+    std::signal(SIGTERM, OnInterrupt);
+    std::signal(SIGUSR1, OnReportRequest);
+    return weft::Run(train);
+  }
   if (plan_app->parsed()) return weft::Run(plan);
   if (simulate_app->parsed()) return weft::Run(simulate);
   if (generate_app->parsed()) return weft::Run(generate);

@@ -1,7 +1,5 @@
 #include "launcher/progress_line.h"
 
-#include <unistd.h>
-
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -36,10 +34,6 @@ std::string ProgressText(const StepMetrics& m, int64_t steps, const TimeLeft& le
   for (const auto& [key, value] : m.more)
     absl::StrAppend(&text, absl::StrFormat("  %s %.4f", key, value));
   return text;
-}
-
-ProgressLine ProgressLine::ForStderr(int64_t steps) {
-  return ProgressLine(stderr, isatty(2) == 1, steps);
 }
 
 void ProgressLine::Update(const StepMetrics& metrics, double seconds, const TimeLeft& left) {

@@ -17,8 +17,6 @@ class ProgressLine {
   // `out` is borrowed and outlives this. `steps` is the last step of the job.
   ProgressLine(std::FILE* out, bool terminal, int64_t steps)
       : out_(out), terminal_(terminal), steps_(steps) {}
-  // For stderr: finds out whether it is a terminal.
-  static ProgressLine ForStderr(int64_t steps);
   // Ends a line left open on a terminal.
   ~ProgressLine() { Finish(); }
   ProgressLine(const ProgressLine&) = delete;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <map>
 #include <memory>
 #include <optional>
@@ -79,7 +80,13 @@ class Trainer {
 
  private:
   bool speaks() const { return transport_.rank() == 0; }
+  // To the person who runs this, on a line of its own.
+  void Say(const std::string& message);
   absl::Status Load();
+  // Whether a signal came to any rank while they loaded. Every rank calls it.
+  absl::StatusOr<bool> InterruptedByNow();
+  // The number of steps that are done already: those of a checkpoint, or none.
+  absl::StatusOr<int64_t> FirstStep();
   absl::Status LoadPrograms();
   absl::StatusOr<std::unique_ptr<Session::Runnable>> LoadProgram(Graph graph, bool held_out,
                                                                  Scalars* scalars);
@@ -105,8 +112,17 @@ class Trainer {
   std::optional<ProgressLine> progress_;
   Clock::time_point start_;
   double last_held_out_ = std::numeric_limits<double>::infinity();
+  bool warned_of_loss_ = false;
   double peak_step_seconds_ = 0;  // a step at the machine's peak; 0: not measured
 };
+
+void Trainer::Say(const std::string& message) {
+  if (progress_) {
+    progress_->Say(message);
+  } else {
+    std::fprintf(stderr, "%s\n", message.c_str());
+  }
+}
 
 absl::Status Trainer::Load() {
   WEFT_ASSIGN_OR_RETURN(Dataset dataset, Dataset::Open(job_, options_.origins));
@@ -137,9 +153,11 @@ absl::Status Trainer::MeasureMachine(double model_flops) {
 
 absl::StatusOr<std::unique_ptr<Session::Runnable>> Trainer::LoadProgram(Graph graph, bool held_out,
                                                                         Scalars* scalars) {
-  auto program = session_.Load(std::move(graph), CompileOptionsOf(job_), BatchFeed(job_, *dataset_, held_out),
-                               [scalars](std::string_view name, int64_t, int64_t,
-                                         const Operand& in) { return scalars->Take(name, in); });
+  auto program =
+      session_.Load(std::move(graph), CompileOptionsOf(job_), BatchFeed(job_, *dataset_, held_out),
+                    [scalars](std::string_view name, int64_t, int64_t, const Operand& in) {
+                      return scalars->Take(name, in);
+                    });
   if (!program.ok()) return Annotate(program.status(), ModelName(job_));
   return program;
 }
@@ -215,19 +233,44 @@ absl::StatusOr<Decision> Trainer::Step(int64_t step) {
   if (options_.interrupted != nullptr && *options_.interrupted) decision = Decision::kInterrupt;
   WEFT_ASSIGN_OR_RETURN(const StepReport total, ExchangeReports(transport_, mine, &decision));
   if (speaks()) WEFT_RETURN_IF_ERROR(Report(step, seconds, total, held_out_loss));
+  if (speaks() && !warned_of_loss_ && !std::isfinite(scalars_.loss)) {
+    warned_of_loss_ = true;
+    Say(absl::StrCat("weft: warning: the loss of step ", step + 1, " is ", scalars_.loss,
+                     "; training goes on. The last checkpoint before it is kept; a lower "
+                     "learning rate, a longer warm-up or clip_norm may help"));
+  }
   return decision;
+}
+
+absl::StatusOr<bool> Trainer::InterruptedByNow() {
+  Decision decision = Decision::kContinue;
+  if (options_.interrupted != nullptr && *options_.interrupted) decision = Decision::kInterrupt;
+  WEFT_RETURN_IF_ERROR(ExchangeReports(transport_, {}, &decision).status());
+  return decision == Decision::kInterrupt;
+}
+
+absl::StatusOr<int64_t> Trainer::FirstStep() {
+  const absl::StatusOr<std::string> newest = NewestCheckpoint(job_.checkpoint().dir());
+  if (options_.resume) {
+    watch_.Doing("restoring a checkpoint", /*watched=*/false);
+    WEFT_RETURN_IF_ERROR(newest.status());
+    return RestoreCheckpoint(*newest, job_, RestoreScope::kAll, session_.variables(), transport_);
+  }
+  if (speaks() && newest.ok()) {
+    Say(absl::StrCat("weft: warning: ", *newest,
+                     " is there already and this run begins anew: its "
+                     "checkpoints will push out those of before; --resume goes on from them"));
+  }
+  return 0;
 }
 
 absl::Status Trainer::Run() {
   watch_.Doing("loading the job", /*watched=*/false);
   WEFT_RETURN_IF_ERROR(Load());
-  int64_t step = 0;
+  WEFT_ASSIGN_OR_RETURN(const bool interrupted, InterruptedByNow());
+  if (interrupted) return absl::CancelledError("interrupted before the first step");
+  WEFT_ASSIGN_OR_RETURN(int64_t step, FirstStep());
   const std::string& dir = job_.checkpoint().dir();
-  if (options_.resume) {
-    watch_.Doing("restoring a checkpoint", /*watched=*/false);
-    WEFT_ASSIGN_OR_RETURN(const std::string folder, NewestCheckpoint(dir));
-    WEFT_ASSIGN_OR_RETURN(step, RestoreCheckpoint(folder, job_, session_.variables(), transport_));
-  }
   start_ = Clock::now();
   if (speaks() && options_.progress)
     progress_.emplace(stderr, isatty(2) != 0, job_.train().steps());
@@ -241,7 +284,8 @@ absl::Status Trainer::Run() {
     const bool end = step == job_.train().steps() || decision != Decision::kContinue;
     if (!dir.empty() && (due || end)) {
       watch_.Doing(absl::StrCat("saving a checkpoint after step ", step), /*watched=*/false);
-      WEFT_RETURN_IF_ERROR(SaveCheckpoint(job_, step, session_.variables(), transport_));
+      WEFT_RETURN_IF_ERROR(SaveCheckpoint(job_, step, std::isfinite(scalars_.loss),
+                                          session_.variables(), transport_));
     }
     watch_.Doing(absl::StrCat("between steps, ", step, " done"), /*watched=*/true);
   }

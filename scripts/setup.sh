@@ -11,7 +11,7 @@ packages=(
   libdnnl-dev libhwy-dev
   libopenmpi-dev openmpi-bin
   libcli11-dev nlohmann-json3-dev
-  libgtest-dev libgmock-dev
+  libgtest-dev libgmock-dev procps
   "$@"
 )
 

@@ -79,7 +79,7 @@ check() {  # check NAME WORDS COMMAND...
   code=$?
   ((++count))
   [[ $code == 2 ]] || fail "$name" "exit code $code, expected 2"
-  messages=$(grep -c '^weft: ' "$W/err")
+  messages=$(grep -ac '^weft: ' "$W/err")
   [[ $messages == 1 ]] || fail "$name" "$messages messages, expected one"
   # Nothing but the message; mpirun adds banners of its own.
   if ((!mpi)) && [[ $(wc -l <"$W/err") != 1 ]]; then fail "$name" "more than the message"; fi
@@ -88,7 +88,7 @@ check() {  # check NAME WORDS COMMAND...
   fi
   while IFS= read -r word; do
     [[ -z $word ]] && continue
-    grep -qF -- "${word//\$W/$W}" <(grep '^weft: ' "$W/err") || fail "$name" "it does not say: $word"
+    grep -qaF -- "${word//\$W/$W}" <(grep -a '^weft: ' "$W/err") || fail "$name" "it does not say: $word"
   done < <(sed 's/ ~ /\n/g' <<<"$words")
 }
 
@@ -122,7 +122,9 @@ for job in good_job good_graph_job; do
   ((mpi)) && run=(mpirun -n 2 "${run[@]}")
   timeout 60 "${run[@]}" >"$W/out" 2>"$W/err" || fail "$job" "a good job fails"
 done
-if pgrep -f "$W" >"$W/left"; then
+if ! command -v pgrep >/dev/null; then
+  fail "ranks" "no pgrep to look for processes that stay behind; install procps"
+elif pgrep -f "$W" >"$W/left"; then
   fail "ranks" "processes stay behind: $(tr '\n' ' ' <"$W/left")"
 fi
 echo "$count broken jobs"
