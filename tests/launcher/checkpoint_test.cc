@@ -199,7 +199,9 @@ TEST_F(CheckpointTest, RanksReadTheirOwnFilesOfOneStep) {
       VariableStore mine;
       Fill(mine, 0);
       step = RestoreCheckpoint(folder.string(), job_, RestoreScope::kAll, mine, transport);
-      if (step.ok()) EXPECT_EQ(mine.Find("bias")->operand().as<float>()[0], value(rank, *step));
+      if (step.ok()) {
+        EXPECT_EQ(mine.Find("bias")->operand().as<float>()[0], value(rank, *step));
+      }
     });
     return step;
   };
