@@ -34,16 +34,12 @@ int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& 
 
 absl::StatusOr<int64_t> ReshardTicks(const Graph& graph, const CostModel& cost, const Node& node,
                                      int index) {
-  const ValueInfo& from = graph.info(node.inputs[0]);
-  const ValueInfo& to = graph.info(node.outputs[0]);
-  const Mesh& mesh = graph.mesh(node.inputs[0]);
-  WEFT_ASSIGN_OR_RETURN(
-      const ReshardStep step,
-      MakeReshardStep(from.spec, from.layout, mesh, to.layout, graph.mesh(node.outputs[0])));
+  WEFT_ASSIGN_OR_RETURN(const ReshardStep step, StepOf(graph, node));
   const int64_t moved = LocalSpec(graph, node.outputs[0], index).bytes();
   const double copy = cost.Seconds({.flops = 0, .bytes = 2.0 * static_cast<double>(moved)});
   if (step.kind == ReshardStep::Kind::kLocal) return Ticks(copy);
-  return Ticks(cost.LinkSeconds(BytesSent(step, from.spec, mesh.ranks()[index]), 1));
+  return Ticks(cost.LinkSeconds(
+      BytesSent(step, graph.spec(node.inputs[0]), step.from_mesh.ranks()[index]), 1));
 }
 
 absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredProgram& program) {

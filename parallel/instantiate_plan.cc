@@ -208,17 +208,13 @@ class PlanMaker {
 
   absl::Status AddReshard(const LoweredActor& actor, ActorDef* def) {
     const Node& node = graph_.nodes[actor.node];
-    const ValueInfo& from = graph_.info(node.inputs[0]);
-    const ValueInfo& to = graph_.info(node.outputs[0]);
-    const Mesh& mesh = graph_.mesh(node.inputs[0]);
-    WEFT_ASSIGN_OR_RETURN(
-        const ReshardStep step,
-        MakeReshardStep(from.spec, from.layout, mesh, to.layout, graph_.mesh(node.outputs[0])));
-    WEFT_ASSIGN_OR_RETURN(RankReshard part, InstantiateStep(step, from.spec, rank_));
+    const TensorSpec& spec = graph_.spec(node.inputs[0]);
+    WEFT_ASSIGN_OR_RETURN(const ReshardStep step, StepOf(graph_, node));
+    WEFT_ASSIGN_OR_RETURN(RankReshard part, InstantiateStep(step, spec, rank_));
     const ActorPorts ports = PortsOf(actor);
     const OperandDef input = ports.Input(actor.input_buffer);
     const OperandDef output = ports.Output(actor.output_buffer);
-    const int64_t bytes = BytesSent(step, from.spec, rank_);
+    const int64_t bytes = BytesSent(step, spec, rank_);
     plan_.set_bytes_sent_per_step(plan_.bytes_sent_per_step() + bytes * actor.firings);
     WEFT_ASSIGN_OR_RETURN(const int64_t ticks, ReshardTicks(graph_, program_.cost, node, index_));
     def->set_seconds(static_cast<double>(ticks) / kTicksPerSecond);

@@ -68,4 +68,10 @@ absl::StatusOr<ReshardStep> MakeReshardStep(const TensorSpec& spec, const Layout
   return step;
 }
 
+absl::StatusOr<ReshardStep> StepOf(const Graph& graph, const Node& node) {
+  const Value from = node.inputs[0], to = node.outputs[0];
+  return MakeReshardStep(graph.spec(from), graph.info(from).layout, graph.mesh(from),
+                         graph.info(to).layout, graph.mesh(to));
+}
+
 }  // namespace weft

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "graph/graph.h"
 #include "graph/layout.h"
 #include "graph/mesh.h"
 #include "runtime/tensor_spec.h"
@@ -41,5 +42,8 @@ bool SameHolding(const Layout& a, const Layout& b, const Mesh& mesh);
 absl::StatusOr<ReshardStep> MakeReshardStep(const TensorSpec& spec, const Layout& from,
                                             const Mesh& from_mesh, const Layout& to,
                                             const Mesh& to_mesh);
+
+// The step that conversion `node` of a graph with layouts is. Errors as above.
+absl::StatusOr<ReshardStep> StepOf(const Graph& graph, const Node& node);
 
 }  // namespace weft

@@ -76,11 +76,7 @@ std::vector<int> TopologicalOrder(const std::vector<std::vector<int>>& predecess
 
 absl::StatusOr<StreamId> StreamOf(const Graph& graph, const Node& node) {
   if (!node.is_reshard()) return StreamId::kCompute;
-  const ValueInfo& from = graph.info(node.inputs[0]);
-  const ValueInfo& to = graph.info(node.outputs[0]);
-  WEFT_ASSIGN_OR_RETURN(const ReshardStep step,
-                        MakeReshardStep(from.spec, from.layout, graph.mesh(node.inputs[0]),
-                                        to.layout, graph.mesh(node.outputs[0])));
+  WEFT_ASSIGN_OR_RETURN(const ReshardStep step, StepOf(graph, node));
   return step.kind == ReshardStep::Kind::kLocal ? StreamId::kCompute : StreamId::kCommunication;
 }
 
