@@ -74,8 +74,8 @@ struct LoweredProgram {
 // Lowers a graph whose layouts are decided and whose conversions are nodes: nodes of one stream and
 // one rate fuse into segments (parallel/segments.h; `bucket_bytes` is how much of the gradients
 // leaves a segment before it is cut), values that cross become channels, variables close their loop
-// with one full slot. Errors: a graph on several meshes (Unimplemented), a kernel without layouts
-// (Internal).
+// with one full slot. Errors: a graph on several meshes, a variable that takes a
+// sum over microbatches as it is (Unimplemented); those of FormSegments (InvalidArgument).
 absl::StatusOr<LoweredProgram> Lower(const Graph& graph, int microbatches, int64_t bucket_bytes);
 
 }  // namespace weft
