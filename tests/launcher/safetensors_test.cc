@@ -15,7 +15,11 @@
 namespace weft {
 namespace {
 
-std::string TempPath(const std::string& name) { return testing::TempDir() + "safetensors_" + name; }
+// Of the running test alone: tests run beside each other.
+std::string TempPath(const std::string& name) {
+  const testing::TestInfo& test = *testing::UnitTest::GetInstance()->current_test_info();
+  return testing::TempDir() + "safetensors_" + test.name() + "_" + name;
+}
 
 std::string ReadFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
