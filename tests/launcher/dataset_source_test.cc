@@ -15,12 +15,14 @@ namespace {
 class DatasetSource : public testing::Test {
  protected:
   std::string Write(const std::string& name, const std::string& bytes) {
-    const std::string path = testing::TempDir() + "dataset_source_" + name;
+    const std::string path = Path(name);
     std::ofstream(path, std::ios::binary) << bytes;
     return path;
   }
+  // Of the running test alone: tests run beside each other.
   std::string Path(const std::string& name) {
-    return testing::TempDir() + "dataset_source_" + name;
+    const testing::TestInfo& test = *testing::UnitTest::GetInstance()->current_test_info();
+    return testing::TempDir() + "dataset_source_" + test.name() + "_" + name;
   }
 };
 
