@@ -25,6 +25,18 @@ target_compile_options(weft_warnings INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wswitch;-Wno-missing-field-initializers>
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${WEFT_WERROR}>>:-Werror>)
 
+# Precompiles <header> for the C++ sources of <target>. Parsing outside headers is most of a build.
+function(weft_precompile target header)
+  if(NOT WEFT_PCH)
+    return()
+  endif()
+  target_precompile_headers(${target} PRIVATE
+    "$<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/cmake/${header}>")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # so that ccache sees what the header stands for
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+  endif()
+endfunction()
+
 # Links <root>/<path> to <folder>.
 function(weft_stage root path folder)
   get_filename_component(parent ${root}/${path} DIRECTORY)
@@ -124,6 +136,10 @@ function(weft_library name)
   endif()
   add_library(weft::${name} ALIAS ${target})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
+  if(sources OR generated)
+    weft_precompile(${target} precompiled.h)
+    set_source_files_properties(${generated} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  endif()
   target_compile_features(${target} INTERFACE $<INSTALL_INTERFACE:cxx_std_20>)
 
   file(GLOB headers CONFIGURE_DEPENDS ${root}/${name}/*.h)

@@ -21,6 +21,7 @@ function(weft_test_binary name)
   set(target ${name}_tests)
   weft_program(${target} SOURCES ${sources}
     DEPS ${arg_DEPS} GTest::gmock_main GTest::gmock GTest::gtest)
+  weft_precompile(${target} precompiled_tests.h)
   target_include_directories(${target} PRIVATE ${root})
   target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   # Two builds of one machine must not meet in the files their tests write.
