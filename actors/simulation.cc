@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -62,8 +63,13 @@ absl::StatusOr<int64_t> MemoryOf(const Plan& plan) {
 
 class Simulator {
  public:
-  Simulator(int world_size, const LinkTable& links) : links_(links) {
+  Simulator(int world_size, const LinkTable& links, std::vector<int> twins)
+      : links_(links), twins_(std::move(twins)) {
     result_.ranks.resize(world_size);
+    if (twins_.empty()) {
+      twins_.resize(world_size);
+      std::iota(twins_.begin(), twins_.end(), 0);
+    }
   }
 
   absl::Status Add(const Plan& plan);
@@ -84,12 +90,14 @@ class Simulator {
   };
 
   absl::Status AddMessages(const Plan& plan, int index, int actor);
-  void AddReduces(const Plan& plan, int first_actor);
+  absl::Status CheckPeer(int rank) const;
+  absl::Status AddReduces(const Plan& plan, int first_actor);
   absl::Status GroupReduces();
   absl::Status GroupExchanges();
   void Measure(const Schedule& schedule, int steps);
 
   const LinkTable& links_;
+  std::vector<int> twins_;  // by rank
   Simulation result_;
   MarkedGraph graph_;
   std::vector<SimulatedActor> actors_;
@@ -105,11 +113,8 @@ absl::Status Simulator::AddMessages(const Plan& plan, int index, int actor) {
   double sending = 0, receiving = 0;
   std::vector<int> peers;
   for (const PlanMessage& message : messages) {
-    if (message.peer < 0 || message.peer >= plan.world_size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("peer ", message.peer, " of ", plan.world_size(), " ranks"));
-    }
-    peers.push_back(message.peer);
+    WEFT_RETURN_IF_ERROR(CheckPeer(message.peer));
+    peers.push_back(twins_[message.peer]);
     if (message.is_send) {
       result_.ranks[plan.rank()].bytes_sent += message.bytes * def.firings_per_step();
       sending += links_(plan.rank(), message.peer).Seconds(message.bytes);
@@ -125,7 +130,13 @@ absl::Status Simulator::AddMessages(const Plan& plan, int index, int actor) {
   return absl::OkStatus();
 }
 
-void Simulator::AddReduces(const Plan& plan, int first_actor) {
+absl::Status Simulator::CheckPeer(int rank) const {
+  const int world_size = static_cast<int>(twins_.size());
+  if (rank >= 0 && rank < world_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("peer ", rank, " of ", world_size, " ranks"));
+}
+
+absl::Status Simulator::AddReduces(const Plan& plan, int first_actor) {
   std::map<ReduceKey, int> places;  // with place 0: how many came before
   std::vector<bool> seen(plan.actors_size(), false);
   for (const StreamDef& stream : plan.streams()) {
@@ -134,11 +145,15 @@ void Simulator::AddReduces(const Plan& plan, int first_actor) {
       if (!def.has_all_reduce() || seen[index]) continue;
       seen[index] = true;
       const AllReduceDef& reduce = def.all_reduce();
-      ReduceKey key{{reduce.ranks().begin(), reduce.ranks().end()}, reduce.communicator(), 0};
+      for (int rank : reduce.ranks()) WEFT_RETURN_IF_ERROR(CheckPeer(rank));
+      std::set<int> members;
+      for (int rank : reduce.ranks()) members.insert(twins_[rank]);
+      ReduceKey key{{members.begin(), members.end()}, reduce.communicator(), 0};
       key.place = places[key]++;
       reduces_[key].push_back(first_actor + index);
     }
   }
+  return absl::OkStatus();
 }
 
 absl::Status Simulator::Add(const Plan& plan) {
@@ -182,8 +197,7 @@ absl::Status Simulator::Add(const Plan& plan) {
     graph_.lists.push_back(std::move(list));
   }
   graph_.streams += part.streams;
-  AddReduces(plan, first_actor);
-  return absl::OkStatus();
+  return AddReduces(plan, first_actor);
 }
 
 absl::Status Simulator::GroupReduces() {
@@ -255,6 +269,7 @@ absl::StatusOr<Simulation> Simulator::Run(int steps) {
                                                       absl::StrJoin(schedule.stuck, "\n  ")));
   }
   Measure(schedule, steps);
+  for (size_t r = 0; r < twins_.size(); ++r) result_.ranks[r] = result_.ranks[twins_[r]];
   result_.waits = FindWaits(graph_, actors_, schedule, steps);
   return std::move(result_);
 }
@@ -263,12 +278,17 @@ absl::StatusOr<Simulation> Simulator::Run(int steps) {
 
 absl::StatusOr<Simulation> SimulatePlans(
     int world_size, const std::function<absl::StatusOr<Plan>(int rank)>& plan_of,
-    const LinkTable& links, int steps) {
+    const LinkTable& links, int steps, const std::vector<int>& twins) {
   if (world_size < 1 || steps < 1) {
     return absl::InvalidArgumentError(absl::StrCat(steps, " steps of ", world_size, " ranks"));
   }
-  Simulator simulator(world_size, links);
+  if (!twins.empty() && static_cast<int>(twins.size()) != world_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("twins of ", twins.size(), " ranks, not of ", world_size));
+  }
+  Simulator simulator(world_size, links, twins);
   for (int rank = 0; rank < world_size; ++rank) {
+    if (!twins.empty() && twins[rank] != rank) continue;
     WEFT_ASSIGN_OR_RETURN(const Plan plan, plan_of(rank));
     WEFT_RETURN_IF_ERROR(Annotate(simulator.Add(plan), absl::StrCat("plan of rank ", rank)));
   }

@@ -1,20 +1,29 @@
 // How long the compiler takes, by ops of the graph: decoders of growing depth on a 2 x 2 mesh, from the
 // differentiated graph to one rank's plan, phase by phase, and the size of the plan.
 //
-//   bench_compile [--ops 1000,10000,76000] [--mesh data:2,model:2]
+//   bench_compile [--ops 1000,10000,76000] [--mesh data:2,model:2] [--job FILE --cluster FILE]
 //
-// One JSON line per size.
+// One JSON line per size; or, with --job, one for that job: its time phase by phase from building the
+// graph to the plans of all kinds of ranks and their simulation, the largest plan, and the process's
+// peak memory.
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "kernels/all_ops.h"
+#include "launcher/cluster.h"
 #include "launcher/job.h"
 #include "launcher/job_graph.h"
+#include "launcher/rank_twins.h"
 #include "parallel/compile.h"
+#include "runtime/status.h"
 
 namespace weft {
 namespace {
@@ -63,9 +72,62 @@ absl::Status Measure(const OpRegistry& ops, int wanted, const std::string& mesh)
       "{\"benchmark\": \"compile\", \"ops\": %zu, \"mesh\": \"%s\", \"layers\": %d, \"actors\": %zu, "
       "\"build_s\": %.3f, \"compile_s\": %.3f, \"plan_s\": %.3f, \"total_s\": %.3f, "
       "\"plan_mb\": %.2f}\n",
-      nodes, mesh.c_str(), layers, program->lowered.actors.size(), build, compile, instantiate,
+      nodes, mesh.c_str(), layers, program->stages[0].lowered.actors.size(), build, compile, instantiate,
       build + compile + instantiate, static_cast<double>(plan->ByteSizeLong()) / 1e6);
   std::fflush(stdout);
+  return absl::OkStatus();
+}
+
+int64_t PeakBytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+absl::Status MeasureJob(const OpRegistry& ops, const std::string& path,
+                        const std::string& cluster_path) {
+  WEFT_ASSIGN_OR_RETURN(const Job job, LoadJob(path));
+  WEFT_ASSIGN_OR_RETURN(const Cluster cluster, LoadCluster(cluster_path));
+  WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
+  auto begin = std::chrono::steady_clock::now();
+  const auto lap = [&begin] {
+    const double seconds = SecondsSince(begin);
+    begin = std::chrono::steady_clock::now();
+    return seconds;
+  };
+  WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job, ops));
+  const size_t nodes = graph.nodes.size();
+  const double build = lap();
+  CompileOptions options = CompileOptionsOf(job);
+  options.cost = CostModelOf(cluster, mesh.size());
+  WEFT_ASSIGN_OR_RETURN(const Program program, Compile(std::move(graph), ops, options));
+  const double compile = lap();
+  const LinkTable links = LinksOf(cluster);
+  WEFT_ASSIGN_OR_RETURN(const std::vector<int> twins, FindTwins(program, links));
+  const double kinds_seconds = lap();
+  std::map<int, Plan> plans;
+  size_t largest = 0;
+  for (int rank = 0; rank < mesh.size(); ++rank) {
+    if (twins[rank] != rank) continue;
+    WEFT_ASSIGN_OR_RETURN(plans[rank], InstantiatePlan(program, rank));
+    largest = std::max(largest, plans[rank].ByteSizeLong());
+  }
+  const double instantiate = lap();
+  WEFT_ASSIGN_OR_RETURN(
+      const Simulation simulation,
+      SimulatePlans(
+          mesh.size(), [&plans](int rank) -> absl::StatusOr<Plan> { return plans.at(rank); }, links,
+          /*steps=*/4, twins));
+  const double simulate = lap();
+  std::printf(
+      "{\"benchmark\": \"compile_job\", \"job\": \"%s\", \"ops\": %zu, \"mesh\": \"%s\", "
+      "\"ranks\": %d, \"kinds_of_ranks\": %zu, \"build_s\": %.3f, \"compile_s\": %.3f, "
+      "\"kinds_s\": %.3f, \"plans_s\": %.3f, \"simulate_s\": %.3f, \"total_s\": %.3f, "
+      "\"largest_plan_mb\": %.2f, \"peak_rss_mb\": %.0f, \"predicted_step_s\": %.3f}\n",
+      job.name().c_str(), nodes, mesh.ToString().c_str(), mesh.size(), plans.size(), build, compile,
+      kinds_seconds, instantiate, simulate,
+      build + compile + kinds_seconds + instantiate + simulate, static_cast<double>(largest) / 1e6,
+      static_cast<double>(PeakBytes()) / 1e6, simulation.step_seconds);
   return absl::OkStatus();
 }
 
@@ -78,9 +140,18 @@ int main(int argc, char** argv) {
   std::string mesh = "data:2,model:2";
   app.add_option("--ops", sizes)->delimiter(',')->check(CLI::PositiveNumber);
   app.add_option("--mesh", mesh);
+  std::string job, cluster;
+  CLI::Option* job_option = app.add_option("--job", job);
+  CLI::Option* cluster_option = app.add_option("--cluster", cluster)->needs(job_option);
+  job_option->needs(cluster_option);
   CLI11_PARSE(app, argc, argv);
   weft::OpRegistry ops;
   weft::DefineAllOps(ops);
+  if (!job.empty()) {
+    const absl::Status status = weft::MeasureJob(ops, job, cluster);
+    if (!status.ok()) std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+    return status.ok() ? 0 : 1;
+  }
   for (const int size : sizes) {
     const absl::Status status = weft::Measure(ops, size, mesh);
     if (!status.ok()) {

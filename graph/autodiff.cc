@@ -1,5 +1,6 @@
 #include "graph/autodiff.h"
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "graph/grad_context.h"
 #include "runtime/status.h"
@@ -21,9 +22,37 @@ std::vector<bool> Dependents(const Graph& graph, const std::vector<Value>& targe
   return depends;
 }
 
-Value Sum(GraphBuilder& builder, Value a, Value b) {
-  return a ? builder.Op("add", {a, b}) : b;
-}
+// The gradient of one value: a sum for every mesh that contributes to it, so that each sends once.
+class Gradient {
+ public:
+  explicit operator bool() const { return !parts_.empty(); }
+
+  void Add(GraphBuilder& builder, Value more) {
+    const int mesh = builder.graph().info(more).mesh;
+    for (Value& part : parts_) {
+      if (builder.graph().info(part).mesh != mesh) continue;
+      const GraphBuilder::OnMesh there(builder, mesh);
+      part = builder.Op("add", {part, more});
+      return;
+    }
+    parts_.push_back(more);
+  }
+
+  // The whole; where several meshes contribute, their sum on `mesh`.
+  Value Sum(GraphBuilder& builder, int mesh) const {
+    Value sum = parts_.empty() ? Value() : parts_[0];
+    const GraphBuilder::OnMesh there(builder, mesh);
+    for (size_t i = 1; i < parts_.size(); ++i) sum = builder.Op("add", {sum, parts_[i]});
+    return sum;
+  }
+
+  // The per-step whole of a target that is made once per step, for a loss of every microbatch:
+  // every mesh sums over the microbatches before it sends.
+  Value Accumulated(GraphBuilder& builder, int mesh, Value loss) const;
+
+ private:
+  absl::InlinedVector<Value, 1> parts_;  // each on a mesh of its own
+};
 
 // A gradient that comes from constants alone (of a bias under a linear loss) is made once per step,
 // though every microbatch's loss adds to it: tie it to `loss`, made once per microbatch.
@@ -33,6 +62,16 @@ Value PerMicrobatch(GraphBuilder& builder, Value grad, Value loss) {
     loss = builder.Op("cast", {loss}, {{"dtype", std::string(Name(dtype))}});
   }
   return builder.Op("add", {grad, builder.Op("scale", {loss}, {{"factor", 0.0}})});
+}
+
+Value Gradient::Accumulated(GraphBuilder& builder, int mesh, Value loss) const {
+  Gradient steps;
+  for (Value part : parts_) {
+    const GraphBuilder::OnMesh there(builder, builder.graph().info(part).mesh);
+    if (builder.graph().info(part).rate == Rate::kStep) part = PerMicrobatch(builder, part, loss);
+    steps.Add(builder, builder.Op("accumulate", {part}));
+  }
+  return steps.Sum(builder, mesh);
 }
 
 }  // namespace
@@ -46,21 +85,31 @@ absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value lo
   }
   GraphBuilder::Scope scope(builder, "grad");
   const std::vector<bool> depends = Dependents(builder.graph(), targets);
-  std::vector<Value> grads(builder.graph().values.size());
-  grads[loss.id] = builder.Op("fill", {}, {{"value", 1.0},
-                                           {"dtype", std::string(Name(builder.spec(loss).dtype))},
-                                           {"shape", std::vector<int64_t>{}}});
+  std::vector<Gradient> grads(builder.graph().values.size());
+  {
+    const GraphBuilder::OnMesh there(builder, builder.graph().info(loss).mesh);
+    grads[loss.id].Add(builder,
+                       builder.Op("fill", {},
+                                  {{"value", 1.0},
+                                   {"dtype", std::string(Name(builder.spec(loss).dtype))},
+                                   {"shape", std::vector<int64_t>{}}}));
+  }
   for (int n = static_cast<int>(builder.graph().nodes.size()) - 1; n >= 0; --n) {
     const Node node = builder.graph().nodes[n];  // a copy: Emit grows the vector
-    std::vector<Value> output_grads;
     bool any = false, needed = false;
     for (Value v : node.outputs) {
       // Nodes that this loop emits come after all that are visited, so the size test is enough.
-      output_grads.push_back(v.id < static_cast<int>(grads.size()) ? grads[v.id] : Value());
-      any = any || output_grads.back();
+      any = any || (v.id < static_cast<int>(grads.size()) && grads[v.id]);
       needed = needed || (v.id < static_cast<int>(depends.size()) && depends[v.id]);
     }
     if (!any || !needed) continue;
+    const int mesh = builder.graph().info(node.outputs[0]).mesh;
+    const GraphBuilder::OnMesh there(builder, mesh);
+    std::vector<Value> output_grads;
+    for (Value v : node.outputs) {
+      output_grads.push_back(v.id < static_cast<int>(grads.size()) ? grads[v.id].Sum(builder, mesh)
+                                                                   : Value());
+    }
     if (node.op->gradient == nullptr) {
       return absl::UnimplementedError(absl::StrCat("op '", node.name, "' (", node.op->name,
                                                    ") has no gradient, but the loss depends on it"));
@@ -86,20 +135,20 @@ absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value lo
             builder.spec(input_grads[i]).ToString(), " but the operand is ",
             builder.spec(input).ToString()));
       }
-      grads[input.id] = Sum(builder, grads[input.id], input_grads[i]);
+      grads[input.id].Add(builder, input_grads[i]);
     }
   }
   std::vector<Value> result;
   for (Value t : targets) {
-    Value grad = t ? grads[t.id] : Value();
-    if (grad && builder.graph().info(t).rate == Rate::kStep &&
-        builder.graph().info(loss).rate == Rate::kMicrobatch) {
-      if (builder.graph().info(grad).rate == Rate::kStep) {
-        grad = PerMicrobatch(builder, grad, loss);
-      }
-      grad = builder.Op("accumulate", {grad});
+    if (!t || !grads[t.id]) {
+      result.push_back(Value());
+      continue;
     }
-    result.push_back(grad);
+    const int mesh = builder.graph().info(t).mesh;
+    const bool sums = builder.graph().info(t).rate == Rate::kStep &&
+                      builder.graph().info(loss).rate == Rate::kMicrobatch;
+    result.push_back(sums ? grads[t.id].Accumulated(builder, mesh, loss)
+                          : grads[t.id].Sum(builder, mesh));
   }
   WEFT_RETURN_IF_ERROR(builder.status());
   return result;

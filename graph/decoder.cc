@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/status.h"
@@ -50,6 +51,7 @@ class Body {
   Body(GraphBuilder& g, const DecoderConfig& config, DType compute)
       : g_(g), c_(config), compute_(compute) {}
 
+  // Everything, layer by layer, each on its stage's mesh.
   Decoder Build(int64_t batch, int64_t sequence);
 
  private:
@@ -62,8 +64,11 @@ class Body {
   Value Cast(Value x);
   Value Norm(Value x);
   Value Dropout(Value x);
-  Value Attention(Value x);
+  Value Attention(Value x, bool enters);
   Value Mlp(Value x);
+  // Where the stream of hidden values enters a stage: the rows lie as the data axis has them.
+  Value Enter(Value x, bool enters);
+  int MeshOfLayer(int64_t layer) const;
   double ResidualStddev() const {
     return c_.init_stddev / std::sqrt(2.0 * static_cast<double>(c_.layers));
   }
@@ -88,10 +93,20 @@ std::string LayoutText(const Mesh& mesh, int data_dim, int model_dim) {
 }
 
 Value Body::Master(std::string name, Shape shape, double stddev, int model_dim) {
-  const Mesh& mesh = g_.graph().meshes[0];
+  const Mesh& mesh = g_.mesh();
   Value value = g_.Parameter(std::move(name), {std::move(shape), DType::kF32}, Normal(stddev));
   g_.Annotate(value, LayoutText(mesh, -1, model_dim));
   return value;
+}
+
+Value Body::Enter(Value x, bool enters) {
+  if (enters) g_.Annotate(x, LayoutText(g_.mesh(), 0, -1));
+  return x;
+}
+
+int Body::MeshOfLayer(int64_t layer) const {
+  const int64_t stages = static_cast<int64_t>(c_.stages.size());
+  return stages == 0 ? g_.mesh_index() : c_.stages[layer * stages / c_.layers];
 }
 
 Value Body::Cast(Value x) {
@@ -101,7 +116,7 @@ Value Body::Cast(Value x) {
 
 Value Body::Norm(Value x) {
   const TensorSpec spec{{c_.hidden}, DType::kF32};
-  const std::string whole = LayoutText(g_.graph().meshes[0], -1, -1);
+  const std::string whole = LayoutText(g_.mesh(), -1, -1);
   Value weight = g_.Parameter("norm", spec, Constant(1.0));
   g_.Annotate(weight, whole);
   if (c_.norm == DecoderConfig::Norm::kRms) {
@@ -117,13 +132,13 @@ Value Body::Dropout(Value x) {
   return g_.Op("dropout", {x, dropout_seed_}, {{"rate", c_.dropout}, {"tag", dropouts_++}});
 }
 
-Value Body::Attention(Value x) {
+Value Body::Attention(Value x, bool enters) {
   GraphBuilder::Scope scope(g_, "attention");
-  const Mesh& mesh = g_.graph().meshes[0];
+  const Mesh& mesh = g_.mesh();
   const int model = mesh.FindAxis("model");
   const int kv_dim = model >= 0 && c_.kv_heads % mesh.axes()[model].size == 0 ? 1 : -1;
   const Attrs rope = {{"theta", c_.rope_theta}};
-  x = Norm(x);
+  x = Enter(Norm(x), enters);
   Value q = Weight("q", {c_.hidden, c_.heads, c_.head_dim}, c_.init_stddev, 1);
   Value k = Weight("k", {c_.hidden, c_.kv_heads, c_.head_dim}, c_.init_stddev, kv_dim);
   Value v = Weight("v", {c_.hidden, c_.kv_heads, c_.head_dim}, c_.init_stddev, kv_dim);
@@ -156,15 +171,24 @@ Value Body::Mlp(Value x) {
 }
 
 Decoder Body::Build(int64_t batch, int64_t sequence) {
+  std::optional<GraphBuilder::OnMesh> stage;
+  stage.emplace(g_, MeshOfLayer(0));
   Value tokens = g_.Input("tokens", {{batch, sequence}, DType::kI32});
-  g_.Annotate(tokens, LayoutText(g_.graph().meshes[0], 0, -1));
-  if (c_.dropout > 0) dropout_seed_ = g_.Input("dropout_seed", {{}, DType::kI64});
+  g_.Annotate(tokens, LayoutText(g_.mesh(), 0, -1));
+  if (c_.dropout > 0) {  // every stage takes it from the ranks' common mesh
+    const GraphBuilder::OnMesh there(g_, c_.stages.empty() ? g_.mesh_index() : 0);
+    dropout_seed_ = g_.Input("dropout_seed", {{}, DType::kI64});
+  }
   Decoder decoder;
   Value embedding = Master("embedding", {c_.vocab, c_.hidden}, c_.init_stddev, 0);
   Value x = Dropout(g_.Op("embedding", {tokens, Cast(embedding)}, {}, "embed"));
   for (int64_t layer = 0; layer < c_.layers && g_.status().ok(); ++layer) {
     GraphBuilder::Scope layers(g_, absl::StrCat("layers.", layer));
-    x = g_.Op("add", {x, Attention(x)}, {}, "attended");
+    const int before = g_.mesh_index(), mesh = MeshOfLayer(layer);
+    stage.reset();
+    stage.emplace(g_, mesh);
+    const bool enters = mesh != before;
+    x = Enter(g_.Op("add", {x, Attention(x, enters)}, {}, "attended"), enters);
     x = g_.Op("add", {x, Mlp(x)}, {}, "result");
   }
   decoder.hidden = Norm(x);
@@ -176,6 +200,11 @@ Decoder Body::Build(int64_t batch, int64_t sequence) {
 absl::Status CheckActivations(const DecoderConfig& config, int64_t batch, int64_t sequence,
                               DType compute) {
   WEFT_RETURN_IF_ERROR(ValidateDecoder(config));
+  if (static_cast<int64_t>(config.stages.size()) > config.layers) {
+    return absl::InvalidArgumentError(absl::StrCat("decoder layers ", config.layers,
+                                                   " cannot fill ", config.stages.size(),
+                                                   " stages; use fewer stages"));
+  }
   WEFT_RETURN_IF_ERROR(CheckRange("batch", batch, 1, kMaxExtent));
   WEFT_RETURN_IF_ERROR(CheckRange("sequence", sequence, 1, kMaxExtent));
   const int64_t widest = std::max({config.hidden, config.ffn, config.vocab,
@@ -250,8 +279,9 @@ Value BuildDecoderLoss(GraphBuilder& g, const DecoderConfig& config, int64_t bat
                        int64_t sequence, DType compute) {
   const Decoder decoder = BuildDecoder(g, config, batch, sequence, compute);
   if (!g.status().ok()) return Value();
+  const GraphBuilder::OnMesh last(g, g.graph().info(decoder.hidden).mesh);
   Value targets = g.Input("targets", {{batch, sequence}, DType::kI32});
-  g.Annotate(targets, LayoutText(g.graph().meshes[0], 0, -1));
+  g.Annotate(targets, LayoutText(g.mesh(), 0, -1));
   Value scale = g.Input("loss_scale", {{}, DType::kF32}, Rate::kStep);
   Value head = decoder.head;
   if (compute != DType::kF32) {
@@ -267,10 +297,12 @@ Value BuildDecoderLogits(GraphBuilder& g, const DecoderConfig& config, int64_t b
                          int64_t sequence, DType compute) {
   const Decoder decoder = BuildDecoder(g, config, batch, sequence, compute);
   if (!g.status().ok()) return Value();
+  const GraphBuilder::OnMesh last(g, g.graph().info(decoder.hidden).mesh);
   Value hidden = decoder.hidden;
   if (compute != DType::kF32) hidden = g.Op("cast", {hidden}, {{"dtype", "f32"}}, "hidden");
   Value logits = g.Op("einsum", {hidden, decoder.head}, {{"equation", "bsh,vh->bsv"}}, "logits");
-  g.Annotate(logits, "[]");
+  // Outputs are whole on every rank; of another mesh than the first they are copied there.
+  if (g.mesh_index() == 0) g.Annotate(logits, "[]");
   return logits;
 }
 

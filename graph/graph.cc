@@ -1,5 +1,6 @@
 #include "graph/graph.h"
 
+#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -90,6 +91,14 @@ absl::Status CompleteAttrs(const OpDef& op, Attrs& attrs) {
     if (!attrs.Has(name)) attrs.Set(name, value);
   }
   return absl::OkStatus();
+}
+
+int WorldSize(const Graph& graph) {
+  int highest = 0;
+  for (const Mesh& mesh : graph.meshes) {
+    for (int rank : mesh.ranks()) highest = std::max(highest, rank);
+  }
+  return highest + 1;
 }
 
 std::vector<TensorSpec> InputSpecs(const Graph& graph, const Node& node) {

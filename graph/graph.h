@@ -67,6 +67,7 @@ struct Variable {
 
 struct Graph {
   std::string name;
+  // The first is the one whose ranks get the outputs; pipeline stages are further ones.
   std::vector<Mesh> meshes = {Mesh()};
   std::vector<ValueInfo> values;
   std::vector<Node> nodes;
@@ -84,6 +85,9 @@ struct Graph {
 // them, attributes complete and typed, annotations and layouts legal, updates of the variable's spec.
 // The first violation, naming the node.
 absl::Status Verify(const Graph& graph);
+
+// Ranks that a run of the graph needs: those up to the highest of any mesh.
+int WorldSize(const Graph& graph);
 
 // Fills missing attributes with defaults and checks names and types.
 absl::Status CompleteAttrs(const OpDef& op, Attrs& attrs);

@@ -70,6 +70,7 @@ Value GraphBuilder::NewValue(std::string name, TensorSpec spec, Rate rate) {
   info.name = std::move(name);
   info.spec = std::move(spec);
   info.rate = rate;
+  info.mesh = mesh_;
   graph_.values.push_back(std::move(info));
   return Value{static_cast<int>(graph_.values.size()) - 1};
 }
@@ -80,6 +81,11 @@ void GraphBuilder::Fail(absl::Status status) {
 
 const TensorSpec& GraphBuilder::spec(Value value) const {
   return value ? graph_.spec(value) : ScalarSpec();
+}
+
+int GraphBuilder::AddMesh(Mesh mesh) {
+  graph_.meshes.push_back(std::move(mesh));
+  return static_cast<int>(graph_.meshes.size()) - 1;
 }
 
 Value GraphBuilder::Input(std::string name, TensorSpec spec, Rate rate) {

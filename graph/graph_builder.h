@@ -38,6 +38,9 @@ class GraphBuilder {
   // get one from `seed` and the variable's name.
   GraphBuilder(Graph graph, const OpRegistry& ops, int64_t seed);
 
+  // Adds a mesh; its index. Values lie on the first mesh but for those made under OnMesh.
+  int AddMesh(Mesh mesh);
+
   // Data bound by name for every microbatch (or step); `spec` is one microbatch's logical spec.
   Value Input(std::string name, TensorSpec spec, Rate rate = Rate::kMicrobatch);
   // A trainable variable; a variable that is not trained.
@@ -70,6 +73,24 @@ class GraphBuilder {
     size_t length_;
   };
 
+  // Inputs, variables and results made while an OnMesh lives lie on the mesh of that index.
+  class OnMesh {
+   public:
+    OnMesh(GraphBuilder& builder, int mesh) : builder_(builder), outer_(builder.mesh_) {
+      builder.mesh_ = mesh;
+    }
+    ~OnMesh() { builder_.mesh_ = outer_; }
+    OnMesh(const OnMesh&) = delete;
+    OnMesh& operator=(const OnMesh&) = delete;
+
+   private:
+    GraphBuilder& builder_;
+    const int outer_;
+  };
+  // The mesh, and its index, on which values are made now.
+  const Mesh& mesh() const { return graph_.meshes[mesh_]; }
+  int mesh_index() const { return mesh_; }
+
   const TensorSpec& spec(Value value) const;
   const Graph& graph() const { return graph_; }
   const absl::Status& status() const { return status_; }
@@ -89,6 +110,7 @@ class GraphBuilder {
   const OpRegistry& ops_;
   int64_t seed_;
   Graph graph_;
+  int mesh_ = 0;
   std::string prefix_;
   std::set<std::string> names_;
   std::map<std::string, int> next_number_;

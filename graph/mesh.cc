@@ -23,6 +23,38 @@ bool IsAxisName(const std::string& name) {
   return !name.empty();
 }
 
+// "4,5" or "0-3,8-11".
+absl::StatusOr<std::vector<int>> ParseRanks(absl::string_view text) {
+  std::vector<int> ranks;
+  for (absl::string_view part : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
+    const std::vector<absl::string_view> ends = absl::StrSplit(part, absl::MaxSplits('-', 1));
+    int first = 0, last = 0;
+    if (!absl::SimpleAtoi(ends.front(), &first) || !absl::SimpleAtoi(ends.back(), &last) ||
+        first < 0 || last < first || last >= kMaxRanks) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", std::string(part), "' is not a rank or a range such as 4-7"));
+    }
+    if (static_cast<int64_t>(ranks.size()) + last - first >= kMaxRanks) {
+      return absl::InvalidArgumentError(absl::StrCat("a mesh of more than ", kMaxRanks, " ranks"));
+    }
+    for (int rank = first; rank <= last; ++rank) ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+// What ParseRanks reads: runs of three and more as ranges.
+std::string RanksText(const std::vector<int>& ranks) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0, end = 0; begin < ranks.size(); begin = end) {
+    end = begin + 1;
+    while (end < ranks.size() && ranks[end] == ranks[end - 1] + 1) ++end;
+    if (end - begin < 3) end = begin + 1;
+    parts.push_back(end - begin < 3 ? absl::StrCat(ranks[begin])
+                                    : absl::StrCat(ranks[begin], "-", ranks[end - 1]));
+  }
+  return absl::StrJoin(parts, ",");
+}
+
 }  // namespace
 
 absl::StatusOr<Mesh> Mesh::Create(std::vector<Axis> axes, std::vector<int> ranks) {
@@ -84,14 +116,7 @@ absl::StatusOr<Mesh> Mesh::Parse(std::string_view text) {
     axes.push_back(std::move(axis));
   }
   if (halves.size() == 1) return Create(std::move(axes));
-  std::vector<int> ranks;
-  for (absl::string_view part : absl::StrSplit(halves[1], ',', absl::SkipWhitespace())) {
-    int rank = 0;
-    if (!absl::SimpleAtoi(part, &rank)) {
-      return absl::InvalidArgumentError(absl::StrCat("'", std::string(part), "' is not a rank"));
-    }
-    ranks.push_back(rank);
-  }
+  WEFT_ASSIGN_OR_RETURN(std::vector<int> ranks, ParseRanks(halves[1]));
   return Create(std::move(axes), std::move(ranks));
 }
 
@@ -123,13 +148,26 @@ std::vector<int> Mesh::Line(int index, int axis) const {
   return members;
 }
 
+std::vector<Mesh> Mesh::Cut(int axis) const {
+  std::vector<Mesh> parts(axes_[axis].size);
+  for (Mesh& part : parts) {
+    part.axes_ = axes_;
+    part.axes_.erase(part.axes_.begin() + axis);
+    part.ranks_.clear();
+  }
+  for (int index = 0; index < size(); ++index) {
+    parts[Coordinate(index, axis)].ranks_.push_back(ranks_[index]);
+  }
+  return parts;
+}
+
 std::string Mesh::ToString() const {
   std::string text = absl::StrJoin(axes_, ",", [](std::string* out, const Axis& axis) {
     absl::StrAppend(out, axis.name, ":", axis.size);
   });
   for (size_t i = 0; i < ranks_.size(); ++i) {
     if (ranks_[i] != static_cast<int>(i)) {
-      return absl::StrCat(text, "@", absl::StrJoin(ranks_, ","));
+      return absl::StrCat(text, "@", RanksText(ranks_));
     }
   }
   return text;

@@ -24,7 +24,8 @@ class Mesh {
   static absl::StatusOr<Mesh> Create(std::vector<Axis> axes, std::vector<int> ranks);
   // Ranks 0 .. product-1.
   static absl::StatusOr<Mesh> Create(std::vector<Axis> axes);
-  // Reads "data:2,model:4" with an optional rank list "data:2@4,5"; "" is one rank.
+  // Reads "data:2,model:4" with an optional rank list "data:2@4,5" or "data:8@0-3,8-11" (ranges
+  // include both ends); "" is one rank.
   static absl::StatusOr<Mesh> Parse(std::string_view text);
 
   const std::vector<Axis>& axes() const { return axes_; }
@@ -39,6 +40,8 @@ class Mesh {
   int Coordinate(int index, int axis) const;
   // Members (indices) that differ from `index` only along `axis`, in order of that coordinate.
   std::vector<int> Line(int index, int axis) const;
+  // The sub-meshes of one coordinate each along `axis`, in its order, without that axis.
+  std::vector<Mesh> Cut(int axis) const;
   // "data:2,model:2", with "@ranks" when these are not 0..n-1.
   std::string ToString() const;
   friend bool operator==(const Mesh&, const Mesh&) = default;

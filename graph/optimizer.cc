@@ -1,6 +1,7 @@
 #include "graph/optimizer.h"
 
 #include <cmath>
+#include <map>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -110,15 +111,23 @@ absl::StatusOr<std::vector<Parameter>> GradientsOf(GraphBuilder& g, Value loss) 
   return parameters;
 }
 
-// The factor by which all gradients are scaled, and the norm before.
+// The factor by which all gradients are scaled, and the norm before. Meshes sum their own first.
 std::vector<Value> AddClip(GraphBuilder& g, const std::vector<Parameter>& parameters,
                            double max_norm) {
   GraphBuilder::Scope scope(g, "clip");
-  std::vector<Value> squares;
+  std::map<int, std::vector<Value>> squares;  // by mesh
   for (const Parameter& p : parameters) {
-    squares.push_back(g.Op("sum_squares", {p.gradient}, {}, p.name));
+    const int mesh = g.graph().info(p.value).mesh;
+    const GraphBuilder::OnMesh there(g, mesh);
+    squares[mesh].push_back(g.Op("sum_squares", {p.gradient}, {}, p.name));
   }
-  return g.Emit("clip_scale", {g.Op("add_n", squares)}, {{"max_norm", max_norm}}, "scale");
+  std::vector<Value> sums;
+  for (const auto& [mesh, values] : squares) {
+    const GraphBuilder::OnMesh there(g, mesh);
+    sums.push_back(g.Op("add_n", values));
+  }
+  const Value sum = sums.size() == 1 ? sums[0] : g.Op("add_n", sums);
+  return g.Emit("clip_scale", {sum}, {{"max_norm", max_norm}}, "scale");
 }
 
 absl::Status TryAdd(GraphBuilder& g, Value loss, const OptimizerConfig& config) {
@@ -134,6 +143,7 @@ absl::Status TryAdd(GraphBuilder& g, Value loss, const OptimizerConfig& config) 
     scalars.step = g.Input("step", {{}, DType::kF32}, Rate::kStep);
   }
   for (const Parameter& p : parameters) {
+    const GraphBuilder::OnMesh there(g, g.graph().info(p.value).mesh);
     switch (config.kind) {
       case OptimizerConfig::Kind::kSgd: AddSgd(g, p, scalars, config); break;
       case OptimizerConfig::Kind::kAdamW: AddAdamW(g, p, scalars, config); break;
@@ -141,6 +151,7 @@ absl::Status TryAdd(GraphBuilder& g, Value loss, const OptimizerConfig& config) 
     }
   }
   const bool per_step = g.graph().info(loss).rate == Rate::kStep;
+  const GraphBuilder::OnMesh there(g, g.graph().info(loss).mesh);
   g.Output("loss", per_step ? loss : g.Op("accumulate", {loss}, {}, "loss"));
   g.Output("grad_norm", clip[1]);
   return g.status();

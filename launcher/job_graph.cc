@@ -59,6 +59,18 @@ double PeakRate(const Job& job) {
   return 0;
 }
 
+// A builder on the job's mesh. Each coordinate of a stage axis is a further mesh, listed in
+// `stages`.
+absl::StatusOr<GraphBuilder> StartGraph(const Job& job, const OpRegistry& ops,
+                                        std::vector<int>* stages) {
+  WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
+  GraphBuilder g(ops, mesh, static_cast<int64_t>(job.train().seed()));
+  const int axis = mesh.FindAxis(kStageAxis);
+  if (axis < 0) return g;
+  for (Mesh& stage : mesh.Cut(axis)) stages->push_back(g.AddMesh(std::move(stage)));
+  return g;
+}
+
 // The forward part of a job's model: the builder to go on with, and the loss of one microbatch.
 struct Model {
   GraphBuilder builder;
@@ -69,9 +81,10 @@ struct Model {
 absl::StatusOr<Model> BuildModel(const Job& job, const OpRegistry& ops) {
   const int64_t seed = static_cast<int64_t>(job.train().seed());
   if (!job.model().has_graph_file()) {
-    WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
-    Model model{GraphBuilder(ops, mesh, seed), Value(), {}};
-    model.loss = BuildDecoderLoss(model.builder, DecoderOf(job), MicrobatchRows(job),
+    DecoderConfig decoder = DecoderOf(job);
+    WEFT_ASSIGN_OR_RETURN(GraphBuilder builder, StartGraph(job, ops, &decoder.stages));
+    Model model{std::move(builder), Value(), {}};
+    model.loss = BuildDecoderLoss(model.builder, decoder, MicrobatchRows(job),
                                   job.data().sequence(), ComputeType(job));
     return model;
   }
@@ -92,6 +105,7 @@ absl::StatusOr<Model> BuildModel(const Job& job, const OpRegistry& ops) {
 // The sum over the step's microbatches.
 Value OfStep(GraphBuilder& g, Value value, const std::string& name) {
   if (!g.status().ok() || g.graph().info(value).rate == Rate::kStep) return value;
+  const GraphBuilder::OnMesh there(g, g.graph().info(value).mesh);
   return g.Op("accumulate", {value}, {}, name);
 }
 
@@ -157,9 +171,9 @@ absl::StatusOr<Graph> GenerateGraph(const Job& job, const OpRegistry& ops, int64
         "generating from model.graph_file is not built: its rows and columns are fixed; train a "
         "model.decoder to generate");
   }
-  WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
-  GraphBuilder g(ops, mesh, static_cast<int64_t>(job.train().seed()));
-  const Value logits = BuildDecoderLogits(g, DecoderOf(job), batch, sequence, ComputeType(job));
+  DecoderConfig decoder = DecoderOf(job);
+  WEFT_ASSIGN_OR_RETURN(GraphBuilder g, StartGraph(job, ops, &decoder.stages));
+  const Value logits = BuildDecoderLogits(g, decoder, batch, sequence, ComputeType(job));
   g.Output("logits", logits);
   return g.Build();
 }

@@ -14,7 +14,9 @@ namespace weft {
 
 // The model of a resolved job, in the graph library's words.
 DecoderConfig DecoderOf(const Job& job);
-// The mesh of a job. Errors name the field.
+// The mesh axis of pipeline stages: each of its coordinates is a sub-mesh of consecutive layers.
+inline constexpr char kStageAxis[] = "stage";
+// The mesh of a job, all its ranks. Errors name the field.
 absl::StatusOr<Mesh> MeshOf(const Job& job);
 
 // What errors call the model: the graph file, or the job's field.

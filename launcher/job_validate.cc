@@ -198,13 +198,24 @@ absl::Status Checker::CheckMesh() const {
   const absl::StatusOr<Mesh> mesh = Mesh::Parse(job_.mesh());
   if (!mesh.ok()) return Wrong("mesh", std::string(mesh.status().message()));
   for (const Mesh::Axis& axis : mesh->axes()) {
-    if (axis.name == "stage" || (axis.name == "seq" && job_.model().has_decoder())) {
-      return NotBuilt("mesh",
-                      absl::StrCat("axis '", axis.name, "' is not built; use data and model"));
+    if (axis.name == "seq" && job_.model().has_decoder()) {
+      return NotBuilt("mesh", "axis 'seq' is not built; use data, model and stage");
     }
-    // A graph file annotates the axes that it likes; the decoder knows two.
-    if (job_.model().has_decoder() && axis.name != "data" && axis.name != "model") {
-      return Wrong("mesh", absl::StrCat("unknown axis '", axis.name, "'; use data and model"));
+    if (axis.name == kStageAxis && !job_.model().has_decoder()) {
+      return NotBuilt("mesh",
+                      "axis 'stage' cuts the layers of a decoder; a graph file has none, and "
+                      "training one on several meshes is not built");
+    }
+    // A graph file annotates the axes that it likes; the decoder knows three.
+    if (job_.model().has_decoder() && axis.name != "data" && axis.name != "model" &&
+        axis.name != kStageAxis) {
+      return Wrong("mesh",
+                   absl::StrCat("unknown axis '", axis.name, "'; use data, model and stage"));
+    }
+    if (axis.name == kStageAxis && axis.size > job_.model().decoder().layers()) {
+      return Wrong("mesh", absl::StrCat("cuts ", job_.model().decoder().layers(),
+                                        " layers into stage:", axis.size, "; use at most stage:",
+                                        job_.model().decoder().layers()));
     }
   }
   const int data_axis = mesh->FindAxis("data");

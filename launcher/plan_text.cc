@@ -1,6 +1,8 @@
 #include "launcher/plan_text.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +10,7 @@
 #include "actors/simulation.h"
 #include "launcher/job_graph.h"
 #include "launcher/memory_holders.h"
+#include "launcher/rank_twins.h"
 #include "launcher/text_table.h"
 #include "parallel/compile.h"
 #include "runtime/human_units.h"
@@ -18,8 +21,8 @@ namespace {
 
 // Enough for the start to weigh little in the mean.
 constexpr int kForecastSteps = 4;
-// A simulation holds the plans of all ranks; for more ranks it is left to `weft simulate`.
-constexpr size_t kMostForecastRanks = 64;
+// A simulation holds the plans of all kinds of ranks; for more it is left to `weft simulate`.
+constexpr size_t kMostForecastPlans = 64;
 
 // What the text says of each rank; its plan may be far larger.
 struct RankFigures {
@@ -45,13 +48,24 @@ std::string ExactBytes(int64_t bytes) {
 class PlanWriter {
  public:
   PlanWriter(const Job& job, const Program& program, const PlanTextOptions& options)
-      : job_(job), program_(program), graph_(program.graph), options_(options) {}
+      : job_(job), program_(program), graph_(program.graph), options_(options) {
+    const Link link{program.cost.link_latency, program.cost.link_bytes_per_second};
+    links_ = [link](int, int) { return link; };
+  }
 
   absl::StatusOr<std::string> Write() {
-    for (int rank : graph_.meshes[0].ranks()) {
+    WEFT_ASSIGN_OR_RETURN(twins_, FindTwins(program_, links_));
+    for (int rank = 0; rank < WorldSize(graph_); ++rank) {
+      if (twins_[rank] != rank) {  // a lower rank needs the same
+        ranks_.push_back(ranks_[twins_[rank]]);
+        ranks_.back().rank = rank;
+        continue;
+      }
       WEFT_ASSIGN_OR_RETURN(Plan plan, InstantiatePlan(program_, rank));
       ranks_.push_back({rank, plan.arena_bytes(), VariableBytes(plan), plan.bytes_sent_per_step()});
-      if (ranks_.size() == 1) plan_ = std::move(plan);
+      if (rank == 0) plan_ = plan;
+      ++kinds_;
+      if (kinds_ <= kMostForecastPlans) plans_[rank] = std::move(plan);
     }
     WEFT_ASSIGN_OR_RETURN(const std::string header, Header());
     return absl::StrCat(header, "\n", Layouts(), "\n", Conversions(), "\n", Memory(), "\n",
@@ -69,7 +83,7 @@ class PlanWriter {
     std::string text = absl::StrCat(
         "job ", job_.name(), ": mesh {", mesh.ToString(), "}, ", Count(mesh.size(), "rank"), ", ",
         Count(parameters, "parameter"), ", ", Count(graph_.nodes.size(), "op"), " in ",
-        Count(program_.lowered.actors.size(), "actor"), ", ",
+        Count(Actors(), "actor"), ", ",
         HumanCount(job_.train().microbatches()),
         job_.train().microbatches() == 1 ? " microbatch" : " microbatches");
     absl::StrAppend(&text, " of ", Count(MicrobatchRows(job_), "row"), "\n");
@@ -81,18 +95,25 @@ class PlanWriter {
     return text + "\n";
   }
 
+  // Over all stages; a conversion between two is one.
+  size_t Actors() const {
+    std::set<int> depths;
+    for (const StageProgram& stage : program_.stages) {
+      for (const LoweredActor& actor : stage.lowered.actors) depths.insert(actor.depth);
+    }
+    return depths.size();
+  }
+
   absl::StatusOr<std::string> Times() const {
-    if (ranks_.size() > kMostForecastRanks) {
+    if (kinds_ > kMostForecastPlans) {
       return absl::StrCat("step time of so many ranks: ask weft simulate\n", Machine());
     }
-    const CostModel& cost = program_.cost;
-    const Link link{cost.link_latency, cost.link_bytes_per_second};
     WEFT_ASSIGN_OR_RETURN(
         const Simulation simulation,
         SimulatePlans(
             static_cast<int>(ranks_.size()),
-            [this](int rank) { return InstantiatePlan(program_, ranks_[rank].rank); },
-            [link](int, int) { return link; }, kForecastSteps));
+            [this](int rank) -> absl::StatusOr<Plan> { return plans_.at(rank); }, links_,
+            kForecastSteps, twins_));
     std::string text = absl::StrCat(HumanSeconds(simulation.step_seconds), " a step (");
     for (size_t s = 0; s < simulation.streams.size(); ++s) {
       double busiest = 0;
@@ -222,7 +243,11 @@ class PlanWriter {
   const Program& program_;
   const Graph& graph_;
   const PlanTextOptions& options_;
+  LinkTable links_;
+  std::vector<int> twins_;     // by rank
   std::vector<RankFigures> ranks_;
+  std::map<int, Plan> plans_;  // of ranks without a lower twin
+  size_t kinds_ = 0;           // how many ranks that are
   Plan plan_;  // of the first rank
 };
 

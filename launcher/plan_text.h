@@ -16,7 +16,8 @@ struct PlanTextOptions {
 };
 
 // Compiles the job's training graph and describes it and the plans of its ranks, the channels and
-// stream lists of the first one; step time is predicted for at most 64 ranks. Runs nothing, needs
+// stream lists of the first one; step time is predicted for at most 64 kinds of ranks
+// (launcher/rank_twins.h). Runs nothing, needs
 // no data. Errors: those of TrainGraph and Compile.
 absl::StatusOr<std::string> PlanText(const Job& job, const OpRegistry& ops,
                                      const PlanTextOptions& options = {});

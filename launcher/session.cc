@@ -11,14 +11,16 @@ namespace weft {
 
 absl::Status Session::BindVariables(const Program& program) {
   const Graph& graph = program.graph;
-  const int index = graph.meshes[0].IndexOf(rank());
   for (const Variable& variable : graph.variables) {
     const ValueInfo& info = graph.info(variable.value);
+    const Mesh& mesh = graph.mesh(variable.value);
+    const int index = mesh.IndexOf(rank());
+    if (index < 0) continue;  // of another pipeline stage
     bool added = false;
     WEFT_ASSIGN_OR_RETURN(
         VariableStore::Entry * entry,
         variables_.Add(variable.name, info.spec,
-                       BoxOf(info.spec.shape, info.layout, graph.meshes[0], index), &added));
+                       BoxOf(info.spec.shape, info.layout, mesh, index), &added));
     if (!added) continue;
     const Kernel kernel = kernels_.Find(variable.init_op);
     if (kernel == nullptr) {
@@ -45,10 +47,11 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
     within.memory_bytes = MachineMemoryBytes() / (StartedByMpi() ? LaunchedLocalRanks() : size());
   }
   WEFT_ASSIGN_OR_RETURN(runnable->program_, Compile(std::move(graph), ops_, within));
-  const Mesh& mesh = runnable->program_.graph.meshes[0];
-  if (mesh.size() != size()) {
-    return absl::InvalidArgumentError(absl::StrCat("mesh ", mesh.ToString(), " has ", mesh.size(),
-                                                   " ranks but ", size(), " are running"));
+  const Graph& compiled = runnable->program_.graph;
+  if (WorldSize(compiled) != size()) {
+    return absl::InvalidArgumentError(absl::StrCat("mesh ", compiled.meshes[0].ToString(), " has ",
+                                                   WorldSize(compiled), " ranks but ", size(),
+                                                   " are running"));
   }
   WEFT_ASSIGN_OR_RETURN(runnable->plan_, InstantiatePlan(runnable->program_, rank()));
   WEFT_RETURN_IF_ERROR(BindVariables(runnable->program_));

@@ -7,6 +7,7 @@
 #include "actors/simulation.h"
 #include "launcher/cluster.h"
 #include "launcher/job_graph.h"
+#include "launcher/rank_twins.h"
 #include "parallel/compile.h"
 #include "runtime/status.h"
 
@@ -83,11 +84,13 @@ absl::StatusOr<std::string> SimulateText(const Job& job, const Cluster& cluster,
   CompileOptions options = CompileOptionsOf(job);
   options.cost = CostModelOf(cluster, mesh.size());
   WEFT_ASSIGN_OR_RETURN(const Program program, Compile(std::move(graph), ops, options));
+  const LinkTable links = LinksOf(cluster);
+  WEFT_ASSIGN_OR_RETURN(const std::vector<int> twins, FindTwins(program, links));
   WEFT_ASSIGN_OR_RETURN(
       const Simulation simulation,
       SimulatePlans(
-          mesh.size(), [&program](int rank) { return InstantiatePlan(program, rank); },
-          LinksOf(cluster), steps));
+          mesh.size(), [&program](int rank) { return InstantiatePlan(program, rank); }, links,
+          steps, twins));
   const int64_t per_node = cluster.ranks_per_node();
   const int64_t nodes = (mesh.size() + per_node - 1) / per_node;
   return absl::StrCat("job ", job.name(), ", mesh {", mesh.ToString(), "}: ", mesh.size(),

@@ -12,8 +12,8 @@
 namespace weft {
 
 // Compiles the job's training graph for the cluster and runs the plans of all ranks of its mesh on
-// virtual streams for `steps` steps. Runs nothing else; every rank's plan is made and dropped
-// again.
+// virtual streams for `steps` steps. Runs nothing else; a plan is made for each kind of ranks
+// (launcher/rank_twins.h) and dropped again.
 absl::StatusOr<std::string> SimulateText(const Job& job, const Cluster& cluster,
                                          const OpRegistry& ops, int steps);
 

@@ -7,10 +7,8 @@
 #include "absl/status/statusor.h"
 #include "graph/graph.h"
 #include "parallel/cost_model.h"
-#include "parallel/lifetimes.h"
-#include "parallel/lowered_program.h"
 #include "parallel/pass.h"
-#include "parallel/step_schedule.h"
+#include "parallel/stage_program.h"
 #include "runtime/plan.pb.h"
 
 namespace weft {
@@ -21,22 +19,23 @@ struct CompileOptions {
   int64_t memory_bytes = 0;  // what arena and variables of a rank may take together; 0: no bound
 };
 
-// The rank-symbolic result: the graph with layouts and conversions, its actors, their order. Cheap
-// to broadcast; every rank instantiates its own plan from it.
+// The rank-symbolic result: the graph with layouts and conversions, its actors, their order, once
+// for every pipeline stage. Cheap to broadcast; every rank instantiates its own plan from it.
 struct Program {
   Graph graph;
-  LoweredProgram lowered;
-  StepSchedule schedule;                       // the order of every stream, and when
-  std::vector<std::vector<BufferLife>> lives;  // by buffer
+  std::vector<StageProgram> stages;  // one if all ranks lie on the same meshes
   std::vector<Conversion> conversions;
   CostModel cost;
   int64_t memory_bytes = 0;
+
+  // The part that the rank runs, or nullptr if it lies on no mesh.
+  const StageProgram* StageOf(int rank) const;
 };
 
 // Runs the pass pipeline. Errors name the pass and the node.
 absl::StatusOr<Program> Compile(Graph graph, const OpRegistry& ops, const CompileOptions& options);
 
-// The plan of one rank of the program's mesh. Thread-safe on a const program. Error: the rank needs
+// The plan of one rank of the program's meshes. Thread-safe on a const program. Error: the rank needs
 // more than program.memory_bytes (ResourceExhausted, with the largest holders).
 absl::StatusOr<Plan> InstantiatePlan(const Program& program, int rank);
 

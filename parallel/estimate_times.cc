@@ -33,13 +33,13 @@ int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& 
 }
 
 absl::StatusOr<int64_t> ReshardTicks(const Graph& graph, const CostModel& cost, const Node& node,
-                                     int index) {
+                                     int rank) {
   WEFT_ASSIGN_OR_RETURN(const ReshardStep step, StepOf(graph, node));
-  const int64_t moved = LocalSpec(graph, node.outputs[0], index).bytes();
+  const int index = step.to_mesh.IndexOf(rank);
+  const int64_t moved = index < 0 ? 0 : LocalSpec(graph, node.outputs[0], index).bytes();
   const double copy = cost.Seconds({.flops = 0, .bytes = 2.0 * static_cast<double>(moved)});
   if (step.kind == ReshardStep::Kind::kLocal) return Ticks(copy);
-  return Ticks(cost.LinkSeconds(
-      BytesSent(step, graph.spec(node.inputs[0]), step.from_mesh.ranks()[index]), 1));
+  return Ticks(cost.LinkSeconds(BytesSent(step, graph.spec(node.inputs[0]), rank), 1));
 }
 
 absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredProgram& program) {
@@ -50,7 +50,9 @@ absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredPro
       actor.ticks += call.ticks;
     }
     if (actor.kind == LoweredActor::Kind::kReshard) {
-      WEFT_ASSIGN_OR_RETURN(actor.ticks, ReshardTicks(graph, cost, graph.nodes[actor.node], 0));
+      WEFT_ASSIGN_OR_RETURN(
+          actor.ticks, ReshardTicks(graph, cost, graph.nodes[actor.node],
+                                    graph.meshes[actor.from_mesh].ranks().front()));
     }
     actor.ticks = std::max<int64_t>(actor.ticks, 1);  // host actors: a copy that nothing waits for
   }

@@ -11,14 +11,14 @@
 
 namespace weft {
 
-// Ticks of `call` for the mesh's member `index`; at least 1.
+// Ticks of `call` for member `index` of its mesh; at least 1.
 int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& call, int index);
 
-// Ticks of the conversion `node` for the mesh's member `index`.
+// Ticks of the conversion `node` for a world rank.
 absl::StatusOr<int64_t> ReshardTicks(const Graph& graph, const CostModel& cost, const Node& node,
-                                     int index);
+                                     int rank);
 
-// Fills ticks of every call and actor, as the mesh's first member has them: its boxes are the
+// Fills ticks of every call and actor, as the first member of its mesh has them: its boxes are the
 // largest of every uneven split.
 absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredProgram& program);
 

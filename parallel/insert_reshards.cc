@@ -81,8 +81,8 @@ class Inserter {
     for (GraphOutput& output : graph_.outputs) {
       const ValueInfo& info = graph_.info(output.value);
       if (info.annotation) continue;
-      const Layout whole = BroadcastLayout(graph_.meshes[info.mesh]);
-      AddWant(&output.value, table_.Intern(info.spec, info.mesh, whole), end,
+      const Layout whole = BroadcastLayout(graph_.meshes[0]);
+      AddWant(&output.value, table_.Intern(info.spec, /*mesh=*/0, whole), end,
               "output " + output.name);
     }
   }

@@ -20,19 +20,16 @@ constexpr const char* kStreamNames[kNumStreams] = {"compute", "communication", "
 
 class PlanMaker {
  public:
-  PlanMaker(const Program& program, int rank)
-      : program_(program), graph_(program.graph), lowered_(program.lowered), rank_(rank) {}
+  PlanMaker(const Program& program, const StageProgram& stage, int rank)
+      : program_(program), stage_(stage), graph_(program.graph), lowered_(stage.lowered),
+        rank_(rank) {
+    for (const Mesh& mesh : graph_.meshes) index_.push_back(mesh.IndexOf(rank));
+  }
 
   absl::StatusOr<Plan> Run() {
-    const Mesh& mesh = graph_.meshes[0];
-    index_ = mesh.IndexOf(rank_);
-    if (index_ < 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("rank ", rank_, " is not on mesh ", mesh.ToString()));
-    }
     plan_.set_version(1);
     plan_.set_rank(rank_);
-    plan_.set_world_size(mesh.size());
+    plan_.set_world_size(WorldSize(graph_));
     AddBuffers();
     WEFT_RETURN_IF_ERROR(PlaceBuffers());
     AddChannels();
@@ -49,7 +46,7 @@ class PlanMaker {
  private:
   Box BoxOfValue(Value v) const {
     const ValueInfo& info = graph_.info(v);
-    return BoxOf(info.spec.shape, info.layout, graph_.mesh(v), index_);
+    return BoxOf(info.spec.shape, info.layout, graph_.mesh(v), index_[info.mesh]);
   }
   TensorSpec LocalSpec(Value v) const { return {BoxOfValue(v).shape(), graph_.spec(v).dtype}; }
 
@@ -86,7 +83,7 @@ class PlanMaker {
       for (const LoweredCall& call : actor.calls) bytes.push_back(WorkspaceOf(call));
     }
     sizes.workspace = [&](int actor, int call) { return workspaces[actor][call]; };
-    memory_ = PlanMemory(lowered_, program_.schedule, program_.lives, sizes);
+    memory_ = PlanMemory(lowered_, stage_.schedule, stage_.lives, sizes);
     plan_.set_arena_bytes(memory_.bytes);
     plan_.set_arena_lower_bound(memory_.lower_bound);
     for (size_t b = 0; b < lowered_.buffers.size(); ++b) {
@@ -201,7 +198,7 @@ class PlanMaker {
   double Seconds(const LoweredActor& actor) const {
     int64_t ticks = 0;
     for (const LoweredCall& call : actor.calls) {
-      ticks += CallTicks(graph_, program_.cost, call, index_);
+      ticks += CallTicks(graph_, program_.cost, call, index_[actor.to_mesh]);
     }
     return static_cast<double>(ticks) / kTicksPerSecond;
   }
@@ -216,7 +213,7 @@ class PlanMaker {
     const OperandDef output = ports.Output(actor.output_buffer);
     const int64_t bytes = BytesSent(step, spec, rank_);
     plan_.set_bytes_sent_per_step(plan_.bytes_sent_per_step() + bytes * actor.firings);
-    WEFT_ASSIGN_OR_RETURN(const int64_t ticks, ReshardTicks(graph_, program_.cost, node, index_));
+    WEFT_ASSIGN_OR_RETURN(const int64_t ticks, ReshardTicks(graph_, program_.cost, node, rank_));
     def->set_seconds(static_cast<double>(ticks) / kTicksPerSecond);
     if (part.all_reduce) {
       AllReduceDef* all_reduce = def->mutable_all_reduce();
@@ -266,7 +263,7 @@ class PlanMaker {
 
   void AddStreams() {
     for (const char* name : kStreamNames) plan_.add_streams()->set_name(name);
-    for (const ScheduledFiring& firing : program_.schedule.firings) {
+    for (const ScheduledFiring& firing : stage_.schedule.firings) {
       const int a = firing.actor;
       plan_.mutable_streams(static_cast<int>(lowered_.actors[a].stream))->add_order(a);
     }
@@ -285,10 +282,11 @@ class PlanMaker {
   }
 
   const Program& program_;
+  const StageProgram& stage_;
   const Graph& graph_;
   const LoweredProgram& lowered_;
   const int rank_;
-  int index_ = 0;
+  std::vector<int> index_;  // among the members of each mesh, -1: not on it
   PlannedMemory memory_;
   Plan plan_;
 };
@@ -296,7 +294,12 @@ class PlanMaker {
 }  // namespace
 
 absl::StatusOr<Plan> InstantiatePlan(const Program& program, int rank) {
-  return PlanMaker(program, rank).Run();
+  const StageProgram* stage = program.StageOf(rank);
+  if (stage == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank ", rank, " is not on mesh ", program.graph.meshes[0].ToString()));
+  }
+  return PlanMaker(program, *stage, rank).Run();
 }
 
 }  // namespace weft

@@ -21,9 +21,6 @@ class Lowering {
   }
 
   absl::StatusOr<LoweredProgram> Run() {
-    if (graph_.meshes.size() != 1) {
-      return absl::UnimplementedError("graphs over several meshes are not lowered yet");
-    }
     CountUses();
     buffer_.assign(graph_.values.size(), -1);
     AddFeeds();
@@ -34,6 +31,9 @@ class Lowering {
     for (const Segment& segment : segments) AddSegment(segment);
     AddFetches();
     AddChannels();
+    for (size_t a = 0; a < program_.actors.size(); ++a) {
+      program_.actors[a].depth = static_cast<int>(a);
+    }
     return std::move(program_);
   }
 
@@ -77,6 +77,7 @@ class Lowering {
       LoweredActor actor;
       actor.kind = LoweredActor::Kind::kFeed;
       actor.name = absl::StrCat("feed ", input.name);
+      actor.from_mesh = actor.to_mesh = graph_.info(input.value).mesh;
       actor.stream = StreamId::kHost;
       actor.firings = Firings(microbatch);
       actor.host_name = input.name;
@@ -149,9 +150,11 @@ class Lowering {
     actor.firings = Firings(segment.microbatch);
     const Node& first = graph_.nodes[segment.nodes.front()];
     actor.name = first.name;
+    actor.from_mesh = actor.to_mesh = graph_.info(first.outputs[0]).mesh;
     if (first.is_reshard()) {
       actor.kind = LoweredActor::Kind::kReshard;
       actor.node = segment.nodes.front();
+      actor.from_mesh = graph_.info(first.inputs[0]).mesh;
       actor.input_buffer = BufferOf(first.inputs[0]);
       actor.output_buffer = BufferOf(first.outputs[0]);
     } else {
@@ -204,6 +207,7 @@ class Lowering {
       LoweredActor actor;
       actor.kind = LoweredActor::Kind::kFetch;
       actor.name = absl::StrCat("fetch ", output.name);
+      actor.from_mesh = actor.to_mesh = graph_.info(output.value).mesh;
       actor.stream = StreamId::kHost;
       actor.firings = Firings(graph_.info(output.value).rate == Rate::kMicrobatch);
       actor.host_name = output.name;

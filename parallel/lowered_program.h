@@ -53,6 +53,9 @@ struct LoweredActor {
   Kind kind = Kind::kCompute;
   std::string name;
   StreamId stream = StreamId::kCompute;
+  // The graph's meshes on whose ranks it reads and writes; they differ in conversions alone.
+  int from_mesh = 0, to_mesh = 0;
+  int depth = 0;                   // place in data-flow order, over all ranks' actors
   int firings = 1;                 // per step
   std::vector<LoweredCall> calls;  // compute
   int node = -1;                   // reshard
@@ -74,7 +77,7 @@ struct LoweredProgram {
 // Lowers a graph whose layouts are decided and whose conversions are nodes: nodes of one stream and
 // one rate fuse into segments (parallel/segments.h; `bucket_bytes` is how much of the gradients
 // leaves a segment before it is cut), values that cross become channels, variables close their loop
-// with one full slot. Errors: a graph on several meshes, a variable that takes a
+// with one full slot. Errors: a variable that takes a
 // sum over microbatches as it is (Unimplemented); those of FormSegments (InvalidArgument).
 absl::StatusOr<LoweredProgram> Lower(const Graph& graph, int microbatches, int64_t bucket_bytes);
 

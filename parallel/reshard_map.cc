@@ -124,10 +124,17 @@ void ReshardMap::SetReplica(int target, Coordinates& coordinates) const {
     }
     return;
   }
-  int replica = target % replicas_;  // a rank that holds nothing of the source: spread the load
+  // A rank that holds nothing of the source: the load is spread, and axes that both meshes have keep
+  // their lines, so that between pipeline stages each rank sends to its counterpart.
+  int replica = target % replicas_;
   for (size_t a = 0; a < roles_.size(); ++a) {
     if (roles_[a] != Role::kReplica) continue;
     const int size = step_.from_mesh.axes()[a].size;
+    const int same = step_.to_mesh.FindAxis(step_.from_mesh.axes()[a].name);
+    if (same >= 0 && step_.to_mesh.axes()[same].size == size) {
+      coordinates[a] = step_.to_mesh.Coordinate(target, same);
+      continue;
+    }
     coordinates[a] = replica % size;
     replica /= size;
   }

@@ -116,19 +116,21 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microb
   std::vector<int> level(graph.nodes.size(), 0), bucket(graph.nodes.size(), 0);
   std::vector<StreamId> stream(graph.nodes.size());
   std::vector<bool> microbatch(graph.nodes.size());
+  std::vector<int> mesh(graph.nodes.size());
   struct Filling {
     int bucket = 0;
     int64_t bytes = 0;
   };
-  std::map<std::tuple<int, int, bool>, Filling> filling;  // by level, stream, per step
-  std::map<std::tuple<int, int, int, bool, int>, Segment> segments;
+  std::map<std::tuple<int, int, bool, int>, Filling> filling;  // by level, stream, per step, mesh
+  std::map<std::tuple<int, int, int, bool, int, int>, Segment> segments;
   for (int n : order) {
     const Node& node = graph.nodes[n];
     WEFT_ASSIGN_OR_RETURN(stream[n], StreamOf(graph, node));
     microbatch[n] = IsMicrobatch(graph, node);
+    mesh[n] = graph.info(node.outputs[0]).mesh;
     for (int p : predecessors[n]) {
       const bool cuts = stream[p] != stream[n] || microbatch[p] != microbatch[n] ||
-                        node.is_reshard() || graph.nodes[p].is_reshard();
+                        mesh[p] != mesh[n] || node.is_reshard() || graph.nodes[p].is_reshard();
       if (microbatches > 1 && microbatch[n] && !graph.nodes[p].is_reshard() &&
           graph.nodes[p].op->sums_microbatches) {
         return absl::InvalidArgumentError(absl::StrCat(
@@ -138,12 +140,12 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microb
       level[n] = std::max(level[n], level[p] + (cuts ? 1 : 0));
       bucket[n] = std::max(bucket[n], bucket[p]);
     }
-    Filling& fill = filling[{level[n], static_cast<int>(stream[n]), !microbatch[n]}];
+    Filling& fill = filling[{level[n], static_cast<int>(stream[n]), !microbatch[n], mesh[n]}];
     bucket[n] = fill.bucket = std::max(bucket[n], fill.bucket);
     fill.bytes += leaving[n];
     if (fill.bytes >= bucket_bytes) fill = {fill.bucket + 1, 0};
     Segment& segment = segments[{level[n], bucket[n], static_cast<int>(stream[n]), !microbatch[n],
-                                 node.is_reshard() ? n : -1}];
+                                 mesh[n], node.is_reshard() ? n : -1}];
     segment.stream = stream[n];
     segment.microbatch = microbatch[n];
     segment.nodes.push_back(n);

@@ -18,7 +18,7 @@ struct Segment {
 
 // Partitions the nodes into segments, listed in data-flow order. A conversion is a segment by
 // itself, on the communication stream if it sends anything. A compute segment ends where a
-// conversion's result enters again, where the rate changes, and after every `bucket_bytes` of
+// conversion's result enters again, where rate or mesh change, and after every `bucket_bytes` of
 // per-step sums (gradients) that it hands to conversions: the first bucket travels under the
 // computation of the next. Writers of a variable come after all readers of its old content; a graph
 // that reads it again after the writer is refused

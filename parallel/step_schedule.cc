@@ -1,7 +1,7 @@
 #include "parallel/step_schedule.h"
 
 #include <algorithm>
-#include <tuple>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,28 +12,40 @@
 namespace weft {
 namespace {
 
-MarkedGraph ToMarkedGraph(const LoweredProgram& program) {
+// All parts side by side: part p has streams [p * kNumStreams, (p + 1) * kNumStreams), and its
+// actors follow those of the parts before.
+MarkedGraph ToMarkedGraph(const std::vector<const LoweredProgram*>& parts) {
   MarkedGraph graph;
-  graph.streams = kNumStreams;
-  for (const LoweredActor& actor : program.actors) {
-    graph.actors.push_back({.name = actor.name,
-                            .stream = static_cast<int>(actor.stream),
-                            .firings_per_step = actor.firings,
-                            .seconds = static_cast<double>(actor.ticks),
-                            .priority = static_cast<int>(graph.actors.size())});
-  }
-  for (const LoweredChannel& channel : program.channels) {
-    const LoweredBuffer& buffer = program.buffers[channel.buffer];
-    MarkedGraph::Channel def{.name = buffer.name,
-                             .producer = channel.producer,
-                             .consumers = {},
-                             .slots = buffer.slots,
-                             .writes_per_slot = channel.writes_per_slot,
-                             .initial = channel.initial};
-    for (const LoweredConsumer& consumer : channel.consumers) {
-      def.consumers.push_back({consumer.actor, consumer.reads_per_slot});
+  std::map<int, int> group_of;  // by node of the conversion
+  for (const LoweredProgram* part : parts) {
+    const int first = static_cast<int>(graph.actors.size());
+    for (const LoweredActor& actor : part->actors) {
+      const bool travels = parts.size() > 1 && actor.kind == LoweredActor::Kind::kReshard &&
+                           actor.stream == StreamId::kCommunication;
+      MarkedGraph::Actor& def = graph.actors.emplace_back();
+      def.name = actor.name;
+      def.stream = graph.streams + static_cast<int>(actor.stream);
+      def.firings_per_step = actor.firings;
+      def.seconds = static_cast<double>(actor.ticks);
+      def.priority = actor.depth;
+      if (travels) {
+        def.group = group_of.try_emplace(actor.node, group_of.size()).first->second;
+      }
     }
-    graph.channels.push_back(std::move(def));
+    for (const LoweredChannel& channel : part->channels) {
+      const LoweredBuffer& buffer = part->buffers[channel.buffer];
+      MarkedGraph::Channel def{.name = buffer.name,
+                               .producer = first + channel.producer,
+                               .consumers = {},
+                               .slots = buffer.slots,
+                               .writes_per_slot = channel.writes_per_slot,
+                               .initial = channel.initial};
+      for (const LoweredConsumer& consumer : channel.consumers) {
+        def.consumers.push_back({first + consumer.actor, consumer.reads_per_slot});
+      }
+      graph.channels.push_back(std::move(def));
+    }
+    graph.streams += kNumStreams;
   }
   return graph;
 }
@@ -47,26 +59,32 @@ absl::StatusOr<Schedule> PlayToTheEnd(const MarkedGraph& graph, int steps) {
 
 }  // namespace
 
-absl::StatusOr<StepSchedule> ScheduleStep(const LoweredProgram& program) {
-  MarkedGraph graph = ToMarkedGraph(program);
+absl::StatusOr<std::vector<StepSchedule>> ScheduleStep(
+    const std::vector<const LoweredProgram*>& parts) {
+  MarkedGraph graph = ToMarkedGraph(parts);
   WEFT_RETURN_IF_ERROR(Annotate(Check(graph), "the lowered program"));
   WEFT_ASSIGN_OR_RETURN(const Schedule found, PlayToTheEnd(graph, 1));
-  StepSchedule result;
-  result.ticks = static_cast<int64_t>(found.seconds);
-  for (const std::vector<Schedule::Firing>& stream : found.streams) {
-    std::vector<int>& list = graph.lists.emplace_back();
-    for (const Schedule::Firing& firing : stream) {
-      list.push_back(firing.actor);
-      result.firings.push_back({firing.actor, static_cast<int>(firing.index),
-                                static_cast<int64_t>(firing.start),
-                                static_cast<int64_t>(firing.end)});
+  std::vector<StepSchedule> results(parts.size());
+  int first = 0;  // actor of the part
+  for (size_t p = 0; p < parts.size(); ++p) {
+    StepSchedule& result = results[p];
+    result.ticks = static_cast<int64_t>(found.seconds);
+    for (int s = 0; s < kNumStreams; ++s) {
+      std::vector<int>& list = graph.lists.emplace_back();
+      for (const Schedule::Firing& firing : found.streams[p * kNumStreams + s]) {
+        list.push_back(firing.actor);
+        result.firings.push_back({firing.actor - first, static_cast<int>(firing.index),
+                                  static_cast<int64_t>(firing.start),
+                                  static_cast<int64_t>(firing.end)});
+      }
     }
+    std::stable_sort(
+        result.firings.begin(), result.firings.end(),
+        [](const ScheduledFiring& a, const ScheduledFiring& b) { return a.begin < b.begin; });
+    first += static_cast<int>(parts[p]->actors.size());
   }
-  std::stable_sort(
-      result.firings.begin(), result.firings.end(),
-      [](const ScheduledFiring& a, const ScheduledFiring& b) { return a.begin < b.begin; });
   WEFT_RETURN_IF_ERROR(PlayToTheEnd(graph, 2).status());
-  return result;
+  return results;
 }
 
 }  // namespace weft

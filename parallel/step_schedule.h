@@ -23,12 +23,15 @@ struct ScheduledFiring {
 // one order cannot deadlock, whatever the real durations.
 struct StepSchedule {
   std::vector<ScheduledFiring> firings;  // by begin; ties across streams by stream
-  int64_t ticks = 0;                     // when the last firing ends
+  int64_t ticks = 0;                     // when the last firing of any rank ends
 };
 
-// Plays one step, then two with the lists thus found, which proves that every run ends. Actors
-// further down the data flow go first, so that microbatches drain before new ones enter. Error (a
+// Plays one step of all parts of a program together, then two with the lists thus found, which
+// proves that every run ends. Conversions that several parts take part in (by LoweredActor::node)
+// fire as one. Actors further down the data flow go first, so that microbatches drain before new
+// ones enter: in a pipeline, backward before forward. The ticks are common to all parts. Error (a
 // weft bug): the channels allow no complete step; the message holds the cycle of waits.
-absl::StatusOr<StepSchedule> ScheduleStep(const LoweredProgram& program);
+absl::StatusOr<std::vector<StepSchedule>> ScheduleStep(
+    const std::vector<const LoweredProgram*>& parts);
 
 }  // namespace weft

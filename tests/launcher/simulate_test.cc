@@ -126,7 +126,7 @@ TEST_P(SimulateLaw, SlowerMachinesNeverShortenAStep) {
 
 INSTANTIATE_TEST_SUITE_P(Meshes, SimulateLaw,
                          testing::Combine(testing::Values("data:1", "data:3", "model:3",
-                                                          "data:2,model:2"),
+                                                          "data:2,model:2", "stage:3"),
                                           testing::Values(1, 3)),
                          [](const auto& info) {
                            std::string name = std::get<0>(info.param);

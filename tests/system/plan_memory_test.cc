@@ -46,7 +46,8 @@ class PlanMemoryTest : public testing::Test {
 
 TEST_F(PlanMemoryTest, NothingIsOverwrittenEarlyWhateverTheDurations) {
   int edges = 0;
-  for (const char* mesh : {"data:1", "data:2", "data:3", "model:2", "model:4", "data:2,model:2"}) {
+  for (const char* mesh : {"data:1", "data:2", "data:3", "model:2", "model:4", "data:2,model:2", "stage:2",
+                           "stage:2,model:2"}) {
     for (const int microbatches : {1, 4}) {
       const Program program =
           CompileTiny(mesh, {absl::StrCat("train.microbatches=", microbatches)});
@@ -74,7 +75,7 @@ TEST_F(PlanMemoryTest, WithoutEdgesSomethingIsOverwritten) {
   const Program program = CompileTiny("data:2", {"train.microbatches=4"});
   absl::StatusOr<Plan> plan = InstantiatePlan(program, 0);
   ASSERT_TRUE(plan.ok()) << plan.status();
-  const int kept = static_cast<int>(program.lowered.channels.size());
+  const int kept = static_cast<int>(program.stages[0].lowered.channels.size());
   ASSERT_GT(plan->channels_size(), kept);
   plan->mutable_channels()->DeleteSubrange(kept, plan->channels_size() - kept);
   for (ActorDef& actor : *plan->mutable_actors()) {

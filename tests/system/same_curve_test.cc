@@ -77,7 +77,7 @@ struct MeshCase {
 
 constexpr MeshCase kMeshes[] = {{"data:2", 2},        {"data:3", 3},  {"data:4", 4},
                                 {"model:2", 2},       {"model:3", 3}, {"model:4", 4},
-                                {"data:2,model:2", 4}};
+                                {"data:2,model:2", 4}, {"stage:2", 2}, {"data:2,stage:2", 4}};
 
 void ExpectSameOnAllMeshes(const std::vector<std::string>& sets) {
   const Curve one = Train("data:1", 1, sets);
@@ -101,6 +101,9 @@ TEST(SameCurve, Microbatches) {
                                    "train.microbatches=3", "train.microbatches=5"}) {
     ExpectSame(one, Train("data:1", 1, {microbatches}), microbatches);
     ExpectSame(one, Train("data:2,model:2", 4, {microbatches}), microbatches);
+    ExpectSame(one, Train("stage:3", 3, {microbatches}), microbatches);
+    ExpectSame(one, Train("stage:2,model:2", 4, {microbatches, "model.decoder.tied_head=false"}),
+               microbatches);
   }
 }
 
