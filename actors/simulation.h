@@ -53,11 +53,11 @@ struct Simulation {
 // members of a collective, and the ranks that an exchange ties together, fire as one, when the last
 // is ready, for as long as the slowest of them sends or receives its messages one after the other.
 // `twins`, unless empty, names for each rank the lowest that does the same at the same time: equal
-// lists and durations, and messages to twins of the same peers over equal links. Plans are then asked
-// for and run of those lowest alone, and the others are as they; waits name the lowest.
-// Pure but for `plan_of`; O(n log n) in firings. Errors: those of `plan_of`; InvalidArgument naming
-// rank and actor for plans that do not fit together; FailedPrecondition with the cycle if together
-// they would never end.
+// lists and durations, and messages to twins of the same peers over equal links. Plans are then
+// asked for and run of those lowest alone, and the others are as they; waits name the lowest. Pure
+// but for `plan_of`; O(n log n) in firings. Errors: those of `plan_of`; InvalidArgument naming rank
+// and actor for plans that do not fit together; FailedPrecondition with the cycle if together they
+// would never end.
 absl::StatusOr<Simulation> SimulatePlans(
     int world_size, const std::function<absl::StatusOr<Plan>(int rank)>& plan_of,
     const LinkTable& links, int steps, const std::vector<int>& twins = {});

@@ -1,11 +1,11 @@
-// How long the compiler takes, by ops of the graph: decoders of growing depth on a 2 x 2 mesh, from the
-// differentiated graph to one rank's plan, phase by phase, and the size of the plan.
+// How long the compiler takes, by ops of the graph: decoders of growing depth on a 2 x 2 mesh, from
+// the differentiated graph to one rank's plan, phase by phase, and the size of the plan.
 //
 //   bench_compile [--ops 1000,10000,76000] [--mesh data:2,model:2] [--job FILE --cluster FILE]
 //
-// One JSON line per size; or, with --job, one for that job: its time phase by phase from building the
-// graph to the plans of all kinds of ranks and their simulation, the largest plan, and the process's
-// peak memory.
+// One JSON line per size; or, with --job, one for that job: its time phase by phase from building
+// the graph to the plans of all kinds of ranks and their simulation, the largest plan, and the
+// process's peak memory.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -69,11 +69,12 @@ absl::Status Measure(const OpRegistry& ops, int wanted, const std::string& mesh)
   const double instantiate = SecondsSince(begin);
   if (!plan.ok()) return plan.status();
   std::printf(
-      "{\"benchmark\": \"compile\", \"ops\": %zu, \"mesh\": \"%s\", \"layers\": %d, \"actors\": %zu, "
+      "{\"benchmark\": \"compile\", \"ops\": %zu, \"mesh\": \"%s\", \"layers\": %d, \"actors\": "
+      "%zu, "
       "\"build_s\": %.3f, \"compile_s\": %.3f, \"plan_s\": %.3f, \"total_s\": %.3f, "
       "\"plan_mb\": %.2f}\n",
-      nodes, mesh.c_str(), layers, program->stages[0].lowered.actors.size(), build, compile, instantiate,
-      build + compile + instantiate, static_cast<double>(plan->ByteSizeLong()) / 1e6);
+      nodes, mesh.c_str(), layers, program->stages[0].lowered.actors.size(), build, compile,
+      instantiate, build + compile + instantiate, static_cast<double>(plan->ByteSizeLong()) / 1e6);
   std::fflush(stdout);
   return absl::OkStatus();
 }

@@ -88,11 +88,10 @@ absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value lo
   std::vector<Gradient> grads(builder.graph().values.size());
   {
     const GraphBuilder::OnMesh there(builder, builder.graph().info(loss).mesh);
-    grads[loss.id].Add(builder,
-                       builder.Op("fill", {},
-                                  {{"value", 1.0},
-                                   {"dtype", std::string(Name(builder.spec(loss).dtype))},
-                                   {"shape", std::vector<int64_t>{}}}));
+    grads[loss.id].Add(builder, builder.Op("fill", {},
+                                           {{"value", 1.0},
+                                            {"dtype", std::string(Name(builder.spec(loss).dtype))},
+                                            {"shape", std::vector<int64_t>{}}}));
   }
   for (int n = static_cast<int>(builder.graph().nodes.size()) - 1; n >= 0; --n) {
     const Node node = builder.graph().nodes[n];  // a copy: Emit grows the vector

@@ -10,7 +10,8 @@
 // Facts stated for layout inference, by mesh axis name: over "data" the rows of tokens and targets;
 // over "model" the split of Megatron-LM (arXiv 1909.08053, section 3): vocabulary, heads, ffn. Key
 // and value heads are split where the axis divides them and whole elsewhere. Any other axis is B.
-// Where the hidden values enter a pipeline stage, their rows are stated to lie over "data" there too.
+// Where the hidden values enter a pipeline stage, their rows are stated to lie over "data" there
+// too.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +40,9 @@ struct DecoderConfig {
   bool tied_head = false;
   // Of all matrices; those that write to the residual stream get init_stddev / sqrt(2 * layers).
   double init_stddev = 0.02;
-  // Meshes (indices of the builder's) on which consecutive layers lie, in shares as equal as can be:
-  // layer l on stages[l * size / layers], the embedding on the first, norm and head on the last.
-  // Empty: everything lies on the builder's mesh.
+  // Meshes (indices of the builder's) on which consecutive layers lie, in shares as equal as can
+  // be: layer l on stages[l * size / layers], the embedding on the first, norm and head on the
+  // last. Empty: everything lies on the builder's mesh.
   std::vector<int> stages = {};
   double dropout = 0.0;  // of the embedding and of each branch before its residual sum
 };

@@ -214,8 +214,8 @@ absl::Status Checker::CheckMesh() const {
     }
     if (axis.name == kStageAxis && axis.size > job_.model().decoder().layers()) {
       return Wrong("mesh", absl::StrCat("cuts ", job_.model().decoder().layers(),
-                                        " layers into stage:", axis.size, "; use at most stage:",
-                                        job_.model().decoder().layers()));
+                                        " layers into stage:", axis.size,
+                                        "; use at most stage:", job_.model().decoder().layers()));
     }
   }
   const int data_axis = mesh->FindAxis("data");

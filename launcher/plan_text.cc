@@ -83,8 +83,7 @@ class PlanWriter {
     std::string text = absl::StrCat(
         "job ", job_.name(), ": mesh {", mesh.ToString(), "}, ", Count(mesh.size(), "rank"), ", ",
         Count(parameters, "parameter"), ", ", Count(graph_.nodes.size(), "op"), " in ",
-        Count(Actors(), "actor"), ", ",
-        HumanCount(job_.train().microbatches()),
+        Count(Actors(), "actor"), ", ", HumanCount(job_.train().microbatches()),
         job_.train().microbatches() == 1 ? " microbatch" : " microbatches");
     absl::StrAppend(&text, " of ", Count(MicrobatchRows(job_), "row"), "\n");
     absl::StrAppend(&text, "predicted: ", ExactBytes(sent), " sent a step by all ranks");
@@ -108,12 +107,11 @@ class PlanWriter {
     if (kinds_ > kMostForecastPlans) {
       return absl::StrCat("step time of so many ranks: ask weft simulate\n", Machine());
     }
-    WEFT_ASSIGN_OR_RETURN(
-        const Simulation simulation,
-        SimulatePlans(
-            static_cast<int>(ranks_.size()),
-            [this](int rank) -> absl::StatusOr<Plan> { return plans_.at(rank); }, links_,
-            kForecastSteps, twins_));
+    WEFT_ASSIGN_OR_RETURN(const Simulation simulation,
+                          SimulatePlans(
+                              static_cast<int>(ranks_.size()),
+                              [this](int rank) -> absl::StatusOr<Plan> { return plans_.at(rank); },
+                              links_, kForecastSteps, twins_));
     std::string text = absl::StrCat(HumanSeconds(simulation.step_seconds), " a step (");
     for (size_t s = 0; s < simulation.streams.size(); ++s) {
       double busiest = 0;
@@ -244,7 +242,7 @@ class PlanWriter {
   const Graph& graph_;
   const PlanTextOptions& options_;
   LinkTable links_;
-  std::vector<int> twins_;     // by rank
+  std::vector<int> twins_;  // by rank
   std::vector<RankFigures> ranks_;
   std::map<int, Plan> plans_;  // of ranks without a lower twin
   size_t kinds_ = 0;           // how many ranks that are

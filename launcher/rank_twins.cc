@@ -60,8 +60,8 @@ class TwinFinder {
     for (const LoweredBuffer& buffer : stage.lowered.buffers) {
       const ValueInfo& info = graph_.info(buffer.value);
       const Mesh& mesh = graph_.mesh(buffer.value);
-      if (!seen.insert(absl::StrCat(info.mesh, ToString(info.spec.shape),
-                                    ToString(info.layout, mesh)))
+      if (!seen.insert(
+                   absl::StrCat(info.mesh, ToString(info.spec.shape), ToString(info.layout, mesh)))
                .second) {
         continue;
       }
@@ -77,8 +77,7 @@ class TwinFinder {
   absl::Status AddParts(const StageProgram& stage) {
     std::set<std::string> seen;
     for (const LoweredActor& actor : stage.lowered.actors) {
-      if (actor.kind != LoweredActor::Kind::kReshard ||
-          actor.stream != StreamId::kCommunication) {
+      if (actor.kind != LoweredActor::Kind::kReshard || actor.stream != StreamId::kCommunication) {
         continue;
       }
       const Node& node = graph_.nodes[actor.node];

@@ -17,10 +17,9 @@ absl::Status Session::BindVariables(const Program& program) {
     const int index = mesh.IndexOf(rank());
     if (index < 0) continue;  // of another pipeline stage
     bool added = false;
-    WEFT_ASSIGN_OR_RETURN(
-        VariableStore::Entry * entry,
-        variables_.Add(variable.name, info.spec,
-                       BoxOf(info.spec.shape, info.layout, mesh, index), &added));
+    WEFT_ASSIGN_OR_RETURN(VariableStore::Entry * entry,
+                          variables_.Add(variable.name, info.spec,
+                                         BoxOf(info.spec.shape, info.layout, mesh, index), &added));
     if (!added) continue;
     const Kernel kernel = kernels_.Find(variable.init_op);
     if (kernel == nullptr) {

@@ -35,8 +35,8 @@ struct Program {
 // Runs the pass pipeline. Errors name the pass and the node.
 absl::StatusOr<Program> Compile(Graph graph, const OpRegistry& ops, const CompileOptions& options);
 
-// The plan of one rank of the program's meshes. Thread-safe on a const program. Error: the rank needs
-// more than program.memory_bytes (ResourceExhausted, with the largest holders).
+// The plan of one rank of the program's meshes. Thread-safe on a const program. Error: the rank
+// needs more than program.memory_bytes (ResourceExhausted, with the largest holders).
 absl::StatusOr<Plan> InstantiatePlan(const Program& program, int rank);
 
 }  // namespace weft

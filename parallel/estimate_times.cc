@@ -50,9 +50,9 @@ absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredPro
       actor.ticks += call.ticks;
     }
     if (actor.kind == LoweredActor::Kind::kReshard) {
-      WEFT_ASSIGN_OR_RETURN(
-          actor.ticks, ReshardTicks(graph, cost, graph.nodes[actor.node],
-                                    graph.meshes[actor.from_mesh].ranks().front()));
+      WEFT_ASSIGN_OR_RETURN(actor.ticks,
+                            ReshardTicks(graph, cost, graph.nodes[actor.node],
+                                         graph.meshes[actor.from_mesh].ranks().front()));
     }
     actor.ticks = std::max<int64_t>(actor.ticks, 1);  // host actors: a copy that nothing waits for
   }

@@ -21,7 +21,10 @@ constexpr const char* kStreamNames[kNumStreams] = {"compute", "communication", "
 class PlanMaker {
  public:
   PlanMaker(const Program& program, const StageProgram& stage, int rank)
-      : program_(program), stage_(stage), graph_(program.graph), lowered_(stage.lowered),
+      : program_(program),
+        stage_(stage),
+        graph_(program.graph),
+        lowered_(stage.lowered),
         rank_(rank) {
     for (const Mesh& mesh : graph_.meshes) index_.push_back(mesh.IndexOf(rank));
   }

@@ -124,8 +124,8 @@ void ReshardMap::SetReplica(int target, Coordinates& coordinates) const {
     }
     return;
   }
-  // A rank that holds nothing of the source: the load is spread, and axes that both meshes have keep
-  // their lines, so that between pipeline stages each rank sends to its counterpart.
+  // A rank that holds nothing of the source: the load is spread, and axes that both meshes have
+  // keep their lines, so that between pipeline stages each rank sends to its counterpart.
   int replica = target % replicas_;
   for (size_t a = 0; a < roles_.size(); ++a) {
     if (roles_[a] != Role::kReplica) continue;

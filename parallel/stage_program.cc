@@ -44,8 +44,7 @@ class Part {
     int kept = 0;
     for (const LoweredActor& actor : whole_.actors) {
       const bool here =
-          Has(actor.to_mesh) ||
-          (Has(actor.from_mesh) && actor.stream == StreamId::kCommunication);
+          Has(actor.to_mesh) || (Has(actor.from_mesh) && actor.stream == StreamId::kCommunication);
       actor_.push_back(here ? kept++ : -1);
     }
   }

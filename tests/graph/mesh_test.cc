@@ -14,9 +14,8 @@ TEST(Mesh, DefaultIsOneRank) {
 }
 
 TEST(Mesh, ParsesWhatItPrints) {
-  for (const char* text :
-       {"", "data:2", "data:2,model:3", "data:2,model:2@4-7", "@3", "a:1,b:1", "data:2@1,0",
-        "data:8@0-3,8-11", "data:4@8,0-2"}) {
+  for (const char* text : {"", "data:2", "data:2,model:3", "data:2,model:2@4-7", "@3", "a:1,b:1",
+                           "data:2@1,0", "data:8@0-3,8-11", "data:4@8,0-2"}) {
     auto mesh = Mesh::Parse(text);
     ASSERT_TRUE(mesh.ok()) << text << ": " << mesh.status();
     EXPECT_EQ(mesh->ToString(), text);
@@ -60,11 +59,26 @@ TEST(Mesh, FindAxis) {
 }
 
 TEST(Mesh, RefusesWhatIsNotAGrid) {
-  for (const char* text :
-       {"data", "data:", "data:0", "data:-1", ":2", "data:2,data:2", "data:2@0", "data:2@0,0",
-        "data:2@0,-1", "data:2@a,b", "data:2@1-0", "data:2@-1-0",
-        "data:3@0-", "@0-9999999999", "data:x", "data:1:2", "data:2@0,1@2",
-        "data:2000000000,model:2000000000", "data:99999999999999999999", "data:1048577"}) {
+  for (const char* text : {"data",
+                           "data:",
+                           "data:0",
+                           "data:-1",
+                           ":2",
+                           "data:2,data:2",
+                           "data:2@0",
+                           "data:2@0,0",
+                           "data:2@0,-1",
+                           "data:2@a,b",
+                           "data:2@1-0",
+                           "data:2@-1-0",
+                           "data:3@0-",
+                           "@0-9999999999",
+                           "data:x",
+                           "data:1:2",
+                           "data:2@0,1@2",
+                           "data:2000000000,model:2000000000",
+                           "data:99999999999999999999",
+                           "data:1048577"}) {
     EXPECT_FALSE(Mesh::Parse(text).ok()) << text;
   }
 }

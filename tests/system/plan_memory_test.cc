@@ -46,8 +46,8 @@ class PlanMemoryTest : public testing::Test {
 
 TEST_F(PlanMemoryTest, NothingIsOverwrittenEarlyWhateverTheDurations) {
   int edges = 0;
-  for (const char* mesh : {"data:1", "data:2", "data:3", "model:2", "model:4", "data:2,model:2", "stage:2",
-                           "stage:2,model:2"}) {
+  for (const char* mesh : {"data:1", "data:2", "data:3", "model:2", "model:4", "data:2,model:2",
+                           "stage:2", "stage:2,model:2"}) {
     for (const int microbatches : {1, 4}) {
       const Program program =
           CompileTiny(mesh, {absl::StrCat("train.microbatches=", microbatches)});

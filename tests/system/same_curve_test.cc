@@ -75,8 +75,8 @@ struct MeshCase {
   int ranks;
 };
 
-constexpr MeshCase kMeshes[] = {{"data:2", 2},        {"data:3", 3},  {"data:4", 4},
-                                {"model:2", 2},       {"model:3", 3}, {"model:4", 4},
+constexpr MeshCase kMeshes[] = {{"data:2", 2},         {"data:3", 3},  {"data:4", 4},
+                                {"model:2", 2},        {"model:3", 3}, {"model:4", 4},
                                 {"data:2,model:2", 4}, {"stage:2", 2}, {"data:2,stage:2", 4}};
 
 void ExpectSameOnAllMeshes(const std::vector<std::string>& sets) {
