@@ -23,8 +23,7 @@ printf '{"machine": "%s", "cores": %d, "date": "%s", "commit": "%s%s"}\n' \
 
 # One thread per rank, as ranks run.
 export OMP_NUM_THREADS=1
-for run in "bench_step --dtype F32" "bench_step --dtype BF16" bench_actors bench_comm bench_compile \
-  "bench_compile --job examples/jobs/decoder_175b.pbtxt --cluster examples/clusters/gpu_nodes.pbtxt"; do
+for run in "bench_step --dtype F32" "bench_step --dtype BF16" bench_actors bench_comm bench_compile; do
   echo "== $run"
   # shellcheck disable=SC2086
   $bin/$run | tee -a "$out"
