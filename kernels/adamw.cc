@@ -139,7 +139,7 @@ absl::Status AdamWCpu(const KernelContext& c) {
     const AdamWBuffers<P, G> buffers{c.in(0).as<P>(), c.in(1).as<P>(),  c.in(2).as<P>(),
                                      c.in(3).as<G>(), c.out(0).as<P>(), c.out(1).as<P>(),
                                      c.out(2).as<P>()};
-    Update(scalars, buffers, c.out(0).elements());
+    Update(scalars, buffers, c.in(0).elements());
   });
 }
 

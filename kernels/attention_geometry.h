@@ -68,13 +68,13 @@ struct HeadRows {
   T* row(int64_t i) const { return data + i * stride; }
 };
 
-// Head `head` of batch entry `b` of an operand [b,s,h,d]; data nullptr if the operand's is.
+// Head `head` of batch entry `b` of an operand [b,s,h,d]; data nullptr if the operand's is, which
+// then has no shape either.
 template <typename T>
 HeadRows<T> HeadOf(const Operand& x, int64_t b, int64_t head) {
+  if (x.data == nullptr) return {nullptr, 0, 0};
   const int64_t stride = x.shape[2] * x.shape[3];
-  T* data = x.as<T>();
-  if (data != nullptr) data += b * x.shape[1] * stride + head * x.shape[3];
-  return {data, stride, x.shape[3]};
+  return {x.as<T>() + b * x.shape[1] * stride + head * x.shape[3], stride, x.shape[3]};
 }
 
 // A head's rows from row `first` on as a matrix.

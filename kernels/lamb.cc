@@ -31,7 +31,7 @@ absl::Status LambUpdateCpu(const KernelContext& c) {
     P* new_m = c.out(0).as<P>();
     P* new_v = c.out(1).as<P>();
     P* u = c.out(2).as<P>();
-    const int64_t n = c.out(0).elements();
+    const int64_t n = c.in(0).elements();
     for (int64_t i = 0; i < n; ++i) {
       const P step_grad = Load(grad[i]) * clip;
       const P mi = beta1 * m[i] + keep1 * step_grad;
@@ -54,7 +54,7 @@ absl::Status LambApplyCpu(const KernelContext& c) {
     const P* param = c.in(0).as<P>();
     const P* u = c.in(1).as<P>();
     P* y = c.out(0).as<P>();
-    const int64_t n = c.out(0).elements();
+    const int64_t n = c.in(0).elements();
     for (int64_t i = 0; i < n; ++i) y[i] = param[i] - rate * u[i];
   });
 }

@@ -20,7 +20,7 @@ absl::Status SgdCpu(const KernelContext& c) {
     const G* grad = c.in(2).as<G>();
     P* new_param = c.out(0).as<P>();
     P* new_mu = c.out(1).as<P>();
-    const int64_t n = c.out(0).elements();
+    const int64_t n = c.in(0).elements();
     for (int64_t i = 0; i < n; ++i) {
       const P step = Load(grad[i]) * clip + decay * param[i];
       const P moved = momentum * mu[i] + step;

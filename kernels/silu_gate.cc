@@ -135,10 +135,10 @@ absl::Status SiluGateCpu(const KernelContext& c) {
 }
 
 absl::Status SiluGateGradCpu(const KernelContext& c) {
-  return DispatchFloat(c.out(0).dtype(), [&](auto t) {
+  return DispatchFloat(c.in(0).dtype(), [&](auto t) {
     using T = decltype(t);
     Backward(c.in(0).as<T>(), c.in(1).as<T>(), c.in(2).as<T>(), c.out(0).as<T>(), c.out(1).as<T>(),
-             c.out(0).elements());
+             c.in(0).elements());
   });
 }
 

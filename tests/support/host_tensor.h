@@ -180,8 +180,10 @@ inline absl::StatusOr<std::vector<HostTensor>> RunKernel(const OpDef& op, const 
     }
   }
   for (size_t o = 0; o < results.size(); ++o) {
-    void* data = options.unread == static_cast<int>(o) ? nullptr : out_buffers[o]->data();
-    out.push_back({data, &results[o].spec, &results[o].box, results[o].box.shape()});
+    out.push_back({});  // as plans have what nobody reads
+    if (options.unread == static_cast<int>(o)) continue;
+    out.back() = {out_buffers[o]->data(), &results[o].spec, &results[o].box,
+                  results[o].box.shape()};
   }
   const int64_t bytes =
       op.workspace == nullptr ? 0 : op.workspace(CostContext{local_in, local_out, attrs});
