@@ -29,27 +29,26 @@ struct HeadSize {
   int64_t rows, vocab, hidden;
 };
 
-// The workspace of both kernels; T is the storage type. Wide copies are for bf16 only.
+// The workspace of both kernels; T is the storage type. Sums and the copy of a block that products
+// read are for bf16 only.
 template <typename T>
 struct HeadBuffers {
   using W = ArithmeticOf<T>;
   HeadBuffers(Scratch& scratch, const HeadSize& size, bool grad) {
-    const bool copies = !std::is_same_v<T, W>;
-    logits = scratch.Take<W>(std::min(size.rows, kBlockRows) * std::min(size.vocab, kBlockVocab));
+    const int64_t block = std::min(size.rows, kBlockRows) * std::min(size.vocab, kBlockVocab);
+    logits = scratch.Take<W>(block);
     most = scratch.Take<W>(size.rows);
     sum = scratch.Take<W>(size.rows);
-    if (copies) {
-      x = scratch.Take<W>(std::min(size.rows, kBlockRows) * size.hidden);
-      w = scratch.Take<W>(std::min(size.vocab, kBlockVocab) * size.hidden);
-    }
-    if (copies && grad) {
+    if (!std::is_same_v<T, W> && grad) {
+      stored = scratch.Take<T>(block);
       dx = scratch.Take<W>(size.rows * size.hidden);
       dw = scratch.Take<W>(std::min(size.vocab, kBlockVocab) * size.hidden);
     }
   }
   W* logits;
   W *most, *sum;
-  W *x = nullptr, *w = nullptr, *dx = nullptr, *dw = nullptr;
+  T* stored = nullptr;
+  W *dx = nullptr, *dw = nullptr;
 };
 
 // One block of the logits' matrix: rows [row, row + rows), vocabulary [first, first + vocab).
@@ -57,11 +56,13 @@ struct HeadBlock {
   int64_t row, rows, first, vocab;
 };
 
-// logits = x w' of the block.
-template <typename W>
-absl::Status Logits(const HeadBlock& block, int64_t hidden, const W* x, const W* w, W* logits) {
-  return Gemm({block.rows, block.vocab, hidden}, 1, Matrix<const W>{x, hidden, 1},
-              Matrix<const W>{w, 1, hidden}, false, Matrix<W>{logits, block.vocab, 1});
+// logits = x w' of the block, summed wide.
+template <typename T>
+absl::Status Logits(const HeadBlock& block, int64_t hidden, const T* x, const T* w,
+                    ArithmeticOf<T>* logits) {
+  return Gemm({block.rows, block.vocab, hidden}, 1, Matrix<const T>{x, hidden, 1},
+              Matrix<const T>{w, 1, hidden}, false,
+              Matrix<ArithmeticOf<T>>{logits, block.vocab, 1});
 }
 
 // Folds a block's logits into the running maximum and sum of each row; `target` may be nullptr.
@@ -111,10 +112,10 @@ absl::Status Head(const KernelContext& k) {
   if (target != nullptr) std::fill_n(target, size.rows, W(0));
   for (int64_t v = 0; v < size.vocab; v += kBlockVocab) {
     const int64_t vocab = std::min(kBlockVocab, size.vocab - v);
-    const W* w = WideRow(k.in(1).as<T>() + v * size.hidden, vocab * size.hidden, buffers.w);
+    const T* w = k.in(1).as<T>() + v * size.hidden;
     for (int64_t r = 0; r < size.rows; r += kBlockRows) {
       const HeadBlock block{r, std::min(kBlockRows, size.rows - r), v, vocab};
-      const W* x = WideRow(k.in(0).as<T>() + r * size.hidden, block.rows * size.hidden, buffers.x);
+      const T* x = k.in(0).as<T>() + r * size.hidden;
       WEFT_RETURN_IF_ERROR(Logits(block, size.hidden, x, w, buffers.logits));
       Fold(k, block, buffers.logits, buffers.most, buffers.sum, target);
     }
@@ -148,6 +149,17 @@ void LogitGradients(const KernelContext& k, const HeadBlock& block, W* logits) {
   }
 }
 
+// Wide values as products take them: themselves, or their conversion written to `scratch`.
+template <typename T>
+const T* AsStored(const ArithmeticOf<T>* values, int64_t n, T* scratch) {
+  if constexpr (std::is_same_v<T, ArithmeticOf<T>>) {
+    return values;
+  } else {
+    ConvertRow(scratch, values, n);
+    return scratch;
+  }
+}
+
 // dw of one block of the vocabulary from its wide sums; f32 and f64 are summed in place.
 template <typename T>
 void StoreBlock(const ArithmeticOf<T>* from, bool adds, T* to, int64_t n) {
@@ -175,23 +187,23 @@ absl::Status HeadGrad(const KernelContext& k) {
   }
   for (int64_t v = 0; v < size.vocab; v += kBlockVocab) {
     const int64_t vocab = std::min(kBlockVocab, size.vocab - v);
-    const W* w = WideRow(k.in(1).as<T>() + v * h, vocab * h, buffers.w);
+    const T* w = k.in(1).as<T>() + v * h;
     W* dw = buffers.dw;
     if constexpr (kInPlace) dw = dw_out == nullptr ? nullptr : dw_out + v * h;
     for (int64_t r = 0; r < size.rows; r += kBlockRows) {
       const HeadBlock block{r, std::min(kBlockRows, size.rows - r), v, vocab};
-      const W* x = WideRow(k.in(0).as<T>() + r * h, block.rows * h, buffers.x);
+      const T* x = k.in(0).as<T>() + r * h;
       WEFT_RETURN_IF_ERROR(Logits(block, h, x, w, buffers.logits));
       LogitGradients(k, block, buffers.logits);
+      const T* dlogits = AsStored(buffers.logits, block.rows * vocab, buffers.stored);
       if (dx != nullptr) {
-        WEFT_RETURN_IF_ERROR(Gemm({block.rows, h, vocab}, 1,
-                                  Matrix<const W>{buffers.logits, vocab, 1},
-                                  Matrix<const W>{w, h, 1}, v > 0, Matrix<W>{dx + r * h, h, 1}));
+        WEFT_RETURN_IF_ERROR(Gemm({block.rows, h, vocab}, 1, Matrix<const T>{dlogits, vocab, 1},
+                                  Matrix<const T>{w, h, 1}, v > 0, Matrix<W>{dx + r * h, h, 1}));
       }
       if (dw_out != nullptr) {
-        WEFT_RETURN_IF_ERROR(
-            Gemm({vocab, h, block.rows}, 1, Matrix<const W>{buffers.logits, 1, vocab},
-                 Matrix<const W>{x, h, 1}, r > 0 || (kInPlace && k.adds(1)), Matrix<W>{dw, h, 1}));
+        WEFT_RETURN_IF_ERROR(Gemm({vocab, h, block.rows}, 1, Matrix<const T>{dlogits, 1, vocab},
+                                  Matrix<const T>{x, h, 1}, r > 0 || (kInPlace && k.adds(1)),
+                                  Matrix<W>{dw, h, 1}));
       }
     }
     if (dw_out != nullptr && size.rows > 0) {
