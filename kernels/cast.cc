@@ -54,7 +54,10 @@ void DefineCast(OpRegistry& ops) {
            .layout =
                [](const LayoutContext& c) {
                  FactorMap map = c.Elementwise();
-                 if (IsFloat(c.in(0).dtype) && IsFloat(c.outputs[0].dtype)) {
+                 const DType from = c.in(0).dtype, to = c.outputs[0].dtype;
+                 // A narrower type rounds the sum once, but every summand on its own.
+                 const bool exact = from == to || SizeOf(to) > SizeOf(from);
+                 if (IsFloat(from) && IsFloat(to) && exact) {
                    map.linear.push_back({.monoid = Monoid::kSum, .inputs = {0}});
                  }
                  return map;
