@@ -27,6 +27,7 @@ void DefineAllOps(OpRegistry& ops) {
   DefineAdamW(ops);
   DefineLamb(ops);
   DefineEinsum(ops);
+  DefineConv2d(ops);
   DefineAttention(ops);
   DefineHeadCrossEntropy(ops);
   DefineEmbedding(ops);

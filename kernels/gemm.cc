@@ -1,23 +1,14 @@
 #include "kernels/gemm.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/gemm_bf16.h"
+#include "kernels/single_thread.h"
 #include "oneapi/dnnl/dnnl.h"
 
 namespace weft {
 namespace {
-
-// Products run on the thread that calls them. OpenMP's default for a new thread is every core,
-// which ranks that are threads of one process would multiply.
-void ChooseOneThread() {
-  thread_local bool chosen = false;
-  if (!chosen) omp_set_num_threads(1);
-  chosen = true;
-}
 
 // How BLAS sees a strided matrix of rows x cols.
 struct BlasView {

@@ -2,45 +2,24 @@
 
 #include <array>
 #include <bit>
-#include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/str_cat.h"
+#include "kernels/dnnl_handles.h"
 #include "kernels/wide_row.h"
-#include "oneapi/dnnl/dnnl.h"
 #include "runtime/status.h"
 
 namespace weft {
 namespace {
 
-absl::Status ToStatus(dnnl_status_t status, const char* what) {
-  if (status == dnnl_success) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat(what, " failed with oneDNN status ", status));
-}
-
 // Extents, strides of A, B and C, whether to add, the bits of alpha, and C's type.
 using Key = std::array<int64_t, 12>;
 
-template <typename Handle, dnnl_status_t (*Destroy)(Handle)>
-struct Destroyer {
-  using pointer = Handle;
-  void operator()(Handle handle) const { Destroy(handle); }
-};
-template <typename Handle, dnnl_status_t (*Destroy)(Handle)>
-using Owned = std::unique_ptr<Handle, Destroyer<Handle, Destroy>>;
-using Engine = Owned<dnnl_engine_t, dnnl_engine_destroy>;
-using Stream = Owned<dnnl_stream_t, dnnl_stream_destroy>;
-using Memory = Owned<dnnl_memory_t, dnnl_memory_destroy>;
-using Primitive = Owned<dnnl_primitive_t, dnnl_primitive_destroy>;
-using PrimitiveDesc = Owned<dnnl_primitive_desc_t, dnnl_primitive_desc_destroy>;
-using PrimitiveAttr = Owned<dnnl_primitive_attr_t, dnnl_primitive_attr_destroy>;
-
 struct MatMul {
-  Primitive primitive;
-  Memory a, b, c;  // handles are set at each execution
+  DnnlPrimitive primitive;
+  DnnlMemory a, b, c;  // handles are set at each execution
 };
 
 absl::StatusOr<dnnl_memory_desc_t> Describe(dnnl_data_type_t type, int64_t rows, int64_t cols,
@@ -52,7 +31,7 @@ absl::StatusOr<dnnl_memory_desc_t> Describe(dnnl_data_type_t type, int64_t rows,
   const dnnl_dims_t strides = {row_stride, col_stride};
   dnnl_memory_desc_t desc;
   WEFT_RETURN_IF_ERROR(
-      ToStatus(dnnl_memory_desc_init_by_strides(&desc, 2, dims, type, strides), "a layout"));
+      DnnlStatus(dnnl_memory_desc_init_by_strides(&desc, 2, dims, type, strides), "a layout"));
   return desc;
 }
 
@@ -68,26 +47,14 @@ class MatMulCache {
     return &(cache_[key] = std::move(made));
   }
 
-  dnnl_stream_t stream() const { return stream_.get(); }
+  dnnl_stream_t stream() const { return engine_.stream(); }
 
  private:
   // A model has some dozens of shapes; a bound in case shapes vary without end.
   static constexpr size_t kMostPrimitives = 1024;
 
-  absl::Status Start() {
-    if (stream_) return absl::OkStatus();
-    dnnl_engine_t engine;
-    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_engine_create(&engine, dnnl_cpu, 0), "a CPU engine"));
-    engine_.reset(engine);
-    dnnl_stream_t stream;
-    WEFT_RETURN_IF_ERROR(
-        ToStatus(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags), "a stream"));
-    stream_.reset(stream);
-    return absl::OkStatus();
-  }
-
   absl::Status Make(const Key& key, MatMul* made) {
-    WEFT_RETURN_IF_ERROR(Start());
+    WEFT_RETURN_IF_ERROR(engine_.Start());
     const auto type = static_cast<dnnl_data_type_t>(key[11]);
     WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t a,
                           Describe(dnnl_bf16, key[0], key[2], key[3], key[4]));
@@ -96,48 +63,39 @@ class MatMulCache {
     WEFT_ASSIGN_OR_RETURN(const dnnl_memory_desc_t c,
                           Describe(type, key[0], key[1], key[7], key[8]));
     dnnl_matmul_desc_t desc;
-    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_matmul_desc_init(&desc, &a, &b, nullptr, &c), "a matmul"));
+    WEFT_RETURN_IF_ERROR(DnnlStatus(dnnl_matmul_desc_init(&desc, &a, &b, nullptr, &c), "a matmul"));
     dnnl_primitive_attr_t attr;
-    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_primitive_attr_create(&attr), "matmul attributes"));
-    PrimitiveAttr owned_attr(attr);
+    WEFT_RETURN_IF_ERROR(DnnlStatus(dnnl_primitive_attr_create(&attr), "matmul attributes"));
+    DnnlAttr owned_attr(attr);
     if (key[9]) WEFT_RETURN_IF_ERROR(AddSum(attr));
     const float alpha = static_cast<float>(std::bit_cast<double>(key[10]));
     if (alpha != 1) {
       WEFT_RETURN_IF_ERROR(
-          ToStatus(dnnl_primitive_attr_set_output_scales(attr, 1, 0, &alpha), "a factor"));
+          DnnlStatus(dnnl_primitive_attr_set_output_scales(attr, 1, 0, &alpha), "a factor"));
     }
     dnnl_primitive_desc_t primitive_desc;
-    WEFT_RETURN_IF_ERROR(
-        ToStatus(dnnl_primitive_desc_create(&primitive_desc, &desc, attr, engine_.get(), nullptr),
-                 "a bf16 matmul"));
-    PrimitiveDesc owned_desc(primitive_desc);
+    WEFT_RETURN_IF_ERROR(DnnlStatus(
+        dnnl_primitive_desc_create(&primitive_desc, &desc, attr, engine_.engine(), nullptr),
+        "a bf16 matmul"));
+    DnnlPrimitiveDesc owned_desc(primitive_desc);
     dnnl_primitive_t primitive;
     WEFT_RETURN_IF_ERROR(
-        ToStatus(dnnl_primitive_create(&primitive, primitive_desc), "compiling a matmul"));
+        DnnlStatus(dnnl_primitive_create(&primitive, primitive_desc), "compiling a matmul"));
     made->primitive.reset(primitive);
-    WEFT_RETURN_IF_ERROR(Bind(a, &made->a));
-    WEFT_RETURN_IF_ERROR(Bind(b, &made->b));
-    return Bind(c, &made->c);
+    WEFT_RETURN_IF_ERROR(engine_.Bind(a, &made->a));
+    WEFT_RETURN_IF_ERROR(engine_.Bind(b, &made->b));
+    return engine_.Bind(c, &made->c);
   }
 
   absl::Status AddSum(dnnl_primitive_attr_t attr) {
     dnnl_post_ops_t ops;
-    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_post_ops_create(&ops), "post-ops"));
-    Owned<dnnl_post_ops_t, dnnl_post_ops_destroy> owned(ops);
-    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_post_ops_append_sum(ops, 1.0f), "a sum post-op"));
-    return ToStatus(dnnl_primitive_attr_set_post_ops(attr, ops), "setting post-ops");
+    WEFT_RETURN_IF_ERROR(DnnlStatus(dnnl_post_ops_create(&ops), "post-ops"));
+    DnnlOwned<dnnl_post_ops_t, dnnl_post_ops_destroy> owned(ops);
+    WEFT_RETURN_IF_ERROR(DnnlStatus(dnnl_post_ops_append_sum(ops, 1.0f), "a sum post-op"));
+    return DnnlStatus(dnnl_primitive_attr_set_post_ops(attr, ops), "setting post-ops");
   }
 
-  absl::Status Bind(const dnnl_memory_desc_t& desc, Memory* memory) {
-    dnnl_memory_t made;
-    WEFT_RETURN_IF_ERROR(ToStatus(dnnl_memory_create(&made, &desc, engine_.get(), DNNL_MEMORY_NONE),
-                                  "a memory object"));
-    memory->reset(made);
-    return absl::OkStatus();
-  }
-
-  Engine engine_;
-  Stream stream_;
+  DnnlEngine engine_;
   absl::flat_hash_map<Key, MatMul> cache_;
 };
 
@@ -150,26 +108,15 @@ absl::Status MultiplyAsStored(GemmSize size, double alpha, Matrix<const BFloat16
       MatMul * matmul,
       cache.Get({size.m, size.n, size.k, a.row_stride, a.col_stride, b.row_stride, b.col_stride,
                  c.row_stride, c.col_stride, accumulate, std::bit_cast<int64_t>(alpha), kType}));
-  const auto set = [](const Memory& memory, const void* data) {
-    return ToStatus(dnnl_memory_set_data_handle(memory.get(), const_cast<void*>(data)),
-                    "binding an operand");
-  };
-  WEFT_RETURN_IF_ERROR(set(matmul->a, a.data));
-  WEFT_RETURN_IF_ERROR(set(matmul->b, b.data));
-  WEFT_RETURN_IF_ERROR(set(matmul->c, c.data));
+  WEFT_RETURN_IF_ERROR(DnnlPoint(matmul->a, a.data));
+  WEFT_RETURN_IF_ERROR(DnnlPoint(matmul->b, b.data));
+  WEFT_RETURN_IF_ERROR(DnnlPoint(matmul->c, c.data));
   const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, matmul->a.get()},
                                   {DNNL_ARG_WEIGHTS, matmul->b.get()},
                                   {DNNL_ARG_DST, matmul->c.get()}};
-  WEFT_RETURN_IF_ERROR(ToStatus(
+  WEFT_RETURN_IF_ERROR(DnnlStatus(
       dnnl_primitive_execute(matmul->primitive.get(), cache.stream(), 3, args), "a bf16 matmul"));
-  return ToStatus(dnnl_stream_wait(cache.stream()), "waiting for a bf16 matmul");
-}
-
-// oneDNN multiplies bf16 on CPUs with AVX-512, by emulation where they have no bf16 instructions.
-bool MultipliesBF16() {
-  static const bool multiplies =
-      (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
-  return multiplies;
+  return DnnlStatus(dnnl_stream_wait(cache.stream()), "waiting for a bf16 matmul");
 }
 
 // A dense copy in f32 at `to`, in the order of the original.
@@ -230,8 +177,8 @@ absl::Status MultiplyWidened(GemmSize size, double alpha, Matrix<const BFloat16>
 template <typename C>
 absl::Status Multiply(GemmSize size, double alpha, Matrix<const BFloat16> a,
                       Matrix<const BFloat16> b, bool accumulate, Matrix<C> c) {
-  return MultipliesBF16() ? MultiplyAsStored(size, alpha, a, b, accumulate, c)
-                          : MultiplyWidened(size, alpha, a, b, accumulate, c);
+  return DnnlComputesBF16() ? MultiplyAsStored(size, alpha, a, b, accumulate, c)
+                            : MultiplyWidened(size, alpha, a, b, accumulate, c);
 }
 
 }  // namespace

@@ -29,6 +29,7 @@ void DefineSgd(OpRegistry& ops);
 void DefineAdamW(OpRegistry& ops);
 void DefineLamb(OpRegistry& ops);  // lamb_update, lamb_apply
 void DefineEinsum(OpRegistry& ops);
+void DefineConv2d(OpRegistry& ops);  // conv2d and its two gradients
 void DefineAttention(OpRegistry& ops);
 void DefineHeadCrossEntropy(OpRegistry& ops);
 void DefineEmbedding(OpRegistry& ops);

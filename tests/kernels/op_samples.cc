@@ -55,6 +55,7 @@ class Samples {
   void Optimizers();
   void Model();
   void Attention();
+  void Convolutions();
   std::vector<OpSample> Take() { return std::move(all_); }
 
  private:
@@ -180,6 +181,42 @@ void Samples::Model() {
   Add("rope", {}, {X({2, 5, 3, 6})});
   Add("rope", {{"interleaved", true}, {"inverse", true}}, {X({2, 5, 3, 6})});
   Attention();
+  Convolutions();
+}
+
+// Every attribute, with one group, several, and one per channel.
+void Samples::Convolutions() {
+  struct Case {
+    const char* format;
+    Ints stride, padding, dilation;
+    int64_t groups, channels, filters;
+    Ints out;
+  };
+  const Case cases[] = {
+      {"NCHW", {1, 1}, {0, 0}, {1, 1}, 1, 3, 5, {3, 5}},
+      {"NHWC", {2, 1}, {1, 2}, {1, 2}, 1, 5, 3, {3, 7}},
+      {"NCHW", {2, 3}, {1, 0}, {1, 1}, 3, 6, 9, {3, 2}},
+      {"NHWC", {1, 1}, {1, 1}, {2, 1}, 6, 6, 6, {3, 7}},
+  };
+  for (const Case& c : cases) {
+    const bool last = std::string(c.format) == "NHWC";
+    const auto image = [&](int64_t channels, int64_t height, int64_t width) {
+      return last ? Shape{3, height, width, channels} : Shape{3, channels, height, width};
+    };
+    const Shape x = image(c.channels, 5, 7), w = {c.filters, c.channels / c.groups, 3, 3};
+    const Shape y = image(c.filters, c.out[0], c.out[1]);
+    Attrs attrs{{"format", std::string(c.format)},
+                {"stride", c.stride},
+                {"padding", c.padding},
+                {"dilation", c.dilation},
+                {"groups", c.groups}};
+    Add("conv2d", attrs, {X(x), X(w)});
+    Attrs data = attrs, weights = attrs;
+    data.Set("size", Ints{5, 7});
+    weights.Set("kernel", Ints{3, 3});
+    Add("conv2d_data_grad", data, {X(y), X(w)});
+    Add("conv2d_weight_grad", weights, {X(x), X(y)});
+  }
 }
 
 // Key heads that serve three query heads each, two unevenly splittable ones, and one each.
