@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "runtime/reduce.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -33,8 +34,8 @@ std::string ToString(const Layout& layout, const Mesh& mesh) {
 absl::StatusOr<Layout> ParseLayout(std::string_view text, const Mesh& mesh) {
   absl::string_view rest = absl::StripAsciiWhitespace(absl::string_view(text.data(), text.size()));
   if (!absl::ConsumePrefix(&rest, "[") || !absl::ConsumeSuffix(&rest, "]")) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "layout '", std::string(text), "' must look like [data:S(0), model:B]"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("layout '", std::string(text), "' must look like [data:S(0), model:B]"));
   }
   Layout layout = BroadcastLayout(mesh);
   std::vector<bool> named(layout.size(), false);
@@ -43,14 +44,14 @@ absl::StatusOr<Layout> ParseLayout(std::string_view text, const Mesh& mesh) {
     const std::string axis_name(absl::StripAsciiWhitespace(pair[0]));
     const int axis = mesh.FindAxis(axis_name);
     if (pair.size() != 2 || axis < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("layout '", std::string(text), "': '", axis_name,
-                                                     "' is not an axis of mesh {", mesh.ToString(),
-                                                     "}; use its axes, or write [] for none"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "layout '", std::string(text), "': '", axis_name, "' is not an axis of mesh {",
+          mesh.ToString(), "}; use its axes, or write [] for none"));
     }
     if (named[axis]) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("layout '", std::string(text), "' names axis '", axis_name,
-                       "' twice; say one thing of it"));
+      return absl::InvalidArgumentError(absl::StrCat("layout '", std::string(text),
+                                                     "' names axis '", axis_name,
+                                                     "' twice; say one thing of it"));
     }
     named[axis] = true;
     WEFT_ASSIGN_OR_RETURN(layout[axis], Sbp::Parse(pair[1]));
@@ -60,23 +61,19 @@ absl::StatusOr<Layout> ParseLayout(std::string_view text, const Mesh& mesh) {
 
 absl::Status CheckLayout(const Layout& layout, const Mesh& mesh, const TensorSpec& spec) {
   if (static_cast<int>(layout.size()) != mesh.num_axes()) {
-    return absl::InvalidArgumentError(absl::StrCat("a layout of ", layout.size(),
-                                                   " entries on mesh ", mesh.ToString()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a layout of ", layout.size(), " entries on mesh ", mesh.ToString()));
   }
+  const auto where = [&] { return absl::StrCat(ToString(layout, mesh), " of ", spec.ToString()); };
   for (const Sbp& sbp : layout) {
-    const std::string where =
-        absl::StrCat(ToString(layout, mesh), " of ", spec.ToString());
     if (sbp.is_split() && sbp.dim() >= spec.rank()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": the tensor has no dimension ", sbp.dim(), "; it has ", spec.rank(),
-                     ", counted from 0"));
+      return absl::InvalidArgumentError(absl::StrCat(where(), ": the tensor has no dimension ",
+                                                     sbp.dim(), "; it has ", spec.rank(),
+                                                     ", counted from 0"));
     }
-    if (sbp.is_partial() && spec.dtype == DType::kBool) {
-      return absl::InvalidArgumentError(absl::StrCat(where, ": a bool tensor has no partial form"));
-    }
-    if (sbp.is_partial() && sbp.monoid() == Monoid::kLogAddExp && !IsFloat(spec.dtype)) {
-      return absl::InvalidArgumentError(absl::StrCat(where, ": logaddexp needs a float type"));
-    }
+    if (!sbp.is_partial()) continue;
+    const absl::Status reducible = CheckReducible(spec.dtype, sbp.monoid());
+    if (!reducible.ok()) return Annotate(reducible, where());
   }
   return absl::OkStatus();
 }

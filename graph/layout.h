@@ -1,5 +1,5 @@
-// Layout: how a logical tensor lies on a mesh, one Sbp per axis. Splits of one dimension by two axes
-// nest in mesh order: 6 rows as (S(0),S(0)) on 2x2 are 2,1,2,1, while S(0) on 4 gives 2,2,1,1.
+// Layout: how a logical tensor lies on a mesh, one Sbp per axis. Splits of one dimension by two
+// axes nest in mesh order: 6 rows as (S(0),S(0)) on 2x2 are 2,1,2,1, while S(0) on 4 gives 2,2,1,1.
 #pragma once
 
 #include <string>
@@ -23,8 +23,8 @@ Layout BroadcastLayout(const Mesh& mesh);
 std::string ToString(const Layout& layout, const Mesh& mesh);
 // Reads what ToString prints; axes may come in any order, and those not named are B.
 absl::StatusOr<Layout> ParseLayout(std::string_view text, const Mesh& mesh);
-// Errors: another length than the mesh has axes, a split of a dimension that the tensor lacks,
-// P(sum) of bool, a partial by max or logaddexp of a type that has none.
+// Errors (InvalidArgument): another length than the mesh has axes, a split of a dimension that the
+// tensor lacks, P(sum) of bool, P(logaddexp) of what is not floating point. P(max) of bool is "or".
 absl::Status CheckLayout(const Layout& layout, const Mesh& mesh, const TensorSpec& spec);
 // The box held by the member at `index` of the mesh (partial and broadcast axes do not cut).
 Box BoxOf(absl::Span<const int64_t> shape, const Layout& layout, const Mesh& mesh, int index);
