@@ -101,6 +101,10 @@ int64_t TotalBytesSent(const ReshardStep& step, const TensorSpec& spec) {
   if (step.kind == ReshardStep::Kind::kLocal) return 0;
   const ReshardMap map(spec.shape, step);
   int64_t bytes = 0;
+  if (step.kind == ReshardStep::Kind::kExchange) {  // what is sent is received
+    for (int t = 0; t < step.to_mesh.size(); ++t) bytes += map.Received(t);
+    return bytes * SizeOf(spec.dtype);
+  }
   for (int s = 0; s < step.from_mesh.size(); ++s) bytes += BytesSentBy(map, step, spec, s);
   return bytes;
 }

@@ -15,6 +15,9 @@ struct Place {
   const Mesh* mesh;
 };
 
+// Paths whose durations differ by less than this part are as quick as each other.
+constexpr double kSameSeconds = 1e-9;
+
 // The dimension with the longest local extent under `layout`, or -1 for a scalar.
 int LongestDim(const TensorSpec& spec, const Layout& layout, const Mesh& mesh) {
   int best = -1;
@@ -61,7 +64,8 @@ void AddProduct(const std::vector<std::vector<Sbp>>& options, const Mesh& mesh,
     layouts = std::move(longer);
   }
   for (Layout& layout : layouts) {
-    const bool known = std::any_of(places.begin(), places.end(), [&](const Place& place) {
+    // Products differ from each other; the two ends are there already.
+    const bool known = std::any_of(places.begin(), places.begin() + 2, [&](const Place& place) {
       return place.mesh == &mesh && place.layout == layout;
     });
     if (!known) places.push_back({std::move(layout), &mesh});
@@ -76,13 +80,25 @@ std::vector<Place> Places(const TensorSpec& spec, const Layout& from, const Mesh
   const int from_dim = LongestDim(spec, from, from_mesh);
   const int to_dim = LongestDim(spec, to, to_mesh);
   const bool mixed = HasMixedMonoids(from);
+  // What partials are scattered over: the longest dimension, or those that the end splits.
+  std::vector<Sbp> scattered = {Sbp::B()};
+  if (from_dim >= 0) AddUnique(Sbp::S(from_dim), scattered);
+  for (const Sbp& sbp : to) {
+    if (sbp.is_split()) AddUnique(sbp, scattered);
+  }
   std::vector<std::vector<Sbp>> options;
   for (int a = 0; a < from_mesh.num_axes(); ++a) {
     options.push_back({from[a]});
-    if (same_mesh) AddUnique(to[a], options.back());
-    if (from[a].is_partial() && (mixed || !same_mesh || to[a] != from[a])) {
+    if (same_mesh) {
+      AddUnique(to[a], options.back());
+    } else {
       AddUnique(Sbp::B(), options.back());
-      if (from_dim >= 0) AddUnique(Sbp::S(from_dim), options.back());
+      for (const Sbp& sbp : to) {  // a split may become partial where it is
+        if (sbp.is_partial()) AddUnique(sbp, options.back());
+      }
+    }
+    if (from[a].is_partial() && (mixed || !same_mesh || to[a] != from[a])) {
+      for (const Sbp& sbp : scattered) AddUnique(sbp, options.back());
     }
   }
   AddProduct(options, from_mesh, places);
@@ -106,9 +122,16 @@ absl::StatusOr<Path> ShortestPath(const TensorSpec& spec, const std::vector<Plac
   const double infinity = std::numeric_limits<double>::infinity();
   const int n = static_cast<int>(places.size());
   std::vector<double> seconds(n, infinity);
+  std::vector<int64_t> bytes(n, 0);
   std::vector<bool> settled(n, false);
   std::vector<int> before(n, -1);
   std::vector<ReshardStep> arrival(n);
+  // What it takes at least to arrive at a place, and from there at the end.
+  std::vector<double> least(n, 0);
+  for (int i = 1; i < n; ++i) {
+    least[i] = LeastSeconds(places[i].layout, *places[i].mesh, spec, cost);
+    if (i > 1) least[i] += least[1];
+  }
   seconds[0] = 0;
   while (true) {
     int here = -1;
@@ -120,15 +143,22 @@ absl::StatusOr<Path> ShortestPath(const TensorSpec& spec, const std::vector<Plac
     settled[here] = true;
     for (int next = 1; next < n; ++next) {
       if (settled[next]) continue;
+      if (seconds[here] + least[next] > seconds[1]) continue;  // no better way to the end
       // Meshes are crossed once, forwards.
       if (places[here].mesh != places[next].mesh && places[next].mesh != places[1].mesh) continue;
       absl::StatusOr<ReshardStep> step = MakeReshardStep(
           spec, places[here].layout, *places[here].mesh, places[next].layout, *places[next].mesh);
       if (absl::IsFailedPrecondition(step.status())) continue;
       WEFT_RETURN_IF_ERROR(step.status());
-      const double arrive = seconds[here] + StepSeconds(*step, spec, cost);
-      if (arrive < seconds[next]) {
+      const StepPrice price = PriceOf(*step, spec, cost);
+      const double arrive = seconds[here] + price.seconds;
+      const int64_t sent = bytes[here] + price.bytes;
+      // Of two ways that take equally long, the one with fewer bytes.
+      const double margin = kSameSeconds * arrive;
+      if (arrive < seconds[next] - margin ||
+          (arrive < seconds[next] + margin && sent < bytes[next])) {
         seconds[next] = arrive;
+        bytes[next] = sent;
         before[next] = here;
         arrival[next] = *std::move(step);
       }

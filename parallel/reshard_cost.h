@@ -10,6 +10,15 @@ namespace weft {
 // Seconds of one firing on the busiest rank: what it receives (or its share of what is sent), one
 // latency per message, and the memory traffic of assembling its part. On meshes above 64 ranks,
 // evenly chosen ranks stand for all. `spec` is logical.
+struct StepPrice {
+  double seconds = 0;
+  int64_t bytes = 0;  // sent by all ranks; estimated from those that stand for all
+};
+StepPrice PriceOf(const ReshardStep& step, const TensorSpec& spec, const CostModel& cost);
 double StepSeconds(const ReshardStep& step, const TensorSpec& spec, const CostModel& cost);
+
+// What every step that ends in a layout takes at least: the memory traffic of assembling a part.
+double LeastSeconds(const Layout& to, const Mesh& to_mesh, const TensorSpec& spec,
+                    const CostModel& cost);
 
 }  // namespace weft

@@ -1,5 +1,7 @@
 #include "parallel/reshard_map.h"
 
+#include <algorithm>
+#include <numeric>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -19,6 +21,11 @@ ReshardMap::ReshardMap(absl::Span<const int64_t> shape, const ReshardStep& step)
     : shape_(shape.begin(), shape.end()), step_(step), uniform_(UniformMonoid()) {
   AssignRoles();
   CheckLegal();
+  if (step.same_mesh()) {
+    source_on_.resize(step.to_mesh.size());
+    std::iota(source_on_.begin(), source_on_.end(), 0);
+    return;
+  }
   source_on_.resize(step.to_mesh.size(), -1);
   std::unordered_map<int, int> member_of_rank;
   for (int s = 0; s < step.from_mesh.size(); ++s) member_of_rank[step.from_mesh.ranks()[s]] = s;
@@ -203,14 +210,48 @@ int64_t ReshardMap::Needed(int target) const {
   return elements;
 }
 
+int64_t ReshardMap::Received(int target) const {
+  const int64_t needed = Needed(target);
+  const int own = source_on_[target];
+  if (needed == 0 || own < 0 || !Feeds(own, target)) return needed;
+  return needed - SourceBox(own).Intersect(TargetBox(target)).elements();
+}
+
+int ReshardMap::Messages(int target) const {
+  const int copies = Copies(target);
+  const Box wanted = TargetBox(target);
+  if (copies == 0 || wanted.empty()) return 0;
+  // Boxes are products, so those that meet the target's are a product over dimensions.
+  int meeting = copies;
+  for (int d = 0; d < static_cast<int>(shape_.size()); ++d) {
+    std::vector<IndexSet> parts = {IndexSet({0, shape_[d]})};
+    for (int a = 0; a < step_.from_mesh.num_axes(); ++a) {
+      if (!step_.from[a].is_split(d)) continue;
+      const int size = step_.from_mesh.axes()[a].size;
+      // Of an axis that only pads, the target's own coordinate alone feeds it.
+      const bool own = roles_[a] == Role::kOwn;
+      const int first = own ? step_.to_mesh.Coordinate(target, a) : 0;
+      std::vector<IndexSet> finer;
+      for (const IndexSet& part : parts) {
+        for (int k = first; k < (own ? first + 1 : size); ++k) {
+          finer.push_back(weft::PartOf(part, k, size, step_.from[a].order()));
+        }
+      }
+      parts = std::move(finer);
+    }
+    meeting *=
+        static_cast<int>(std::count_if(parts.begin(), parts.end(), [&](const IndexSet& part) {
+          return part.Intersect(wanted.dims[d]).size() > 0;
+        }));
+  }
+  const int own = source_on_[target];
+  const bool itself = own >= 0 && Feeds(own, target) && !SourceBox(own).Intersect(wanted).empty();
+  return meeting - (itself ? 1 : 0);
+}
+
 bool ReshardMap::IsLocal() const {
   for (int t = 0; t < step_.to_mesh.size(); ++t) {
-    const int64_t needed = Needed(t);
-    if (needed == 0) continue;
-    const int own = source_on_[t];
-    if (own < 0 || !Feeds(own, t) || SourceBox(own).Intersect(TargetBox(t)).elements() != needed) {
-      return false;
-    }
+    if (Received(t) > 0) return false;
   }
   return true;
 }

@@ -32,6 +32,9 @@ class ReshardMap {
   bool pads() const { return pads_; }
   // Elements that arrive at the target member, those of its own rank included.
   int64_t Needed(int target) const;
+  // Those of them that other ranks send, and in how many messages.
+  int64_t Received(int target) const;
+  int Messages(int target) const;
   // The monoid by which they combine.
   Monoid CombineMonoid() const { return combine_; }
   Monoid FillMonoid(int target) const;
