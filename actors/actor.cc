@@ -6,7 +6,10 @@
 namespace weft {
 
 Actor::Actor(const ActorContext& context, int index)
-    : def_(context.plan.actors(index)), failure_(context.failure), steps_(context.steps) {
+    : def_(context.plan.actors(index)),
+      failure_(context.failure),
+      steps_(context.steps),
+      step_word_(context.step_word) {
   for (int id : def_.inputs()) {
     const ChannelDef& channel = context.plan.channels(id);
     for (int i = 0; i < channel.consumers_size(); ++i) {
@@ -49,9 +52,10 @@ void Actor::Launch() {
   ++launched_;
 }
 
-void Actor::Fail(std::string_view op, const absl::Status& cause) {
+void Actor::Fail(std::string_view op, int64_t firing, const absl::Status& cause) {
   std::string where = absl::StrCat("actor `", name(), "`");
   if (!op.empty()) absl::StrAppend(&where, ", op `", std::string(op), "`");
+  absl::StrAppend(&where, ", ", step_word_, " ", StepOf(firing) + 1);
   failure_.Set(Annotate(cause, where));
 }
 

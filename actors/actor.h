@@ -3,6 +3,8 @@
 #pragma once
 
 #include <array>
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -29,11 +31,13 @@ namespace weft {
 using HostFunction = std::function<absl::Status(std::string_view name, int64_t step,
                                                 int64_t microbatch, const Operand& operand)>;
 
-// The numbers of the steps in flight, by launch. Written by the actor thread before the step's
-// tasks.
-struct StepNumbers {
+// What belongs to a step in flight, by launch modulo kInFlight.
+struct StepsInFlight {
   static constexpr int kInFlight = 4;  // more than the host runs ahead
+  // As given to the executor. Written by the actor thread before the step's tasks.
   std::array<int64_t, kInFlight> number{};
+  // Payload to other ranks. Added to by the step's tasks.
+  std::array<std::atomic<int64_t>, kInFlight> bytes_sent{};
 };
 
 // What the executor gives its actors. All of it outlives them.
@@ -47,7 +51,8 @@ struct ActorContext {
   std::function<absl::StatusOr<Communicator*>(const AllReduceDef&)> communicator;
   const HostFunction& feed;
   const HostFunction& fetch;
-  const StepNumbers& steps;
+  StepsInFlight& steps;
+  const std::string& step_word;  // ExecutorOptions
   Failure& failure;
   std::vector<std::unique_ptr<Channel>>& channels;
 };
@@ -106,18 +111,27 @@ class Actor {
 
   Stream& stream() { return *stream_; }
   bool failed() const { return failure_.failed(); }
-  // Poisons the rank: "actor `name`, op `op`: cause" (`op` may be empty).
-  void Fail(std::string_view op, const absl::Status& cause);
-  // The number of the step to which a firing belongs, and its place in it.
-  int64_t StepOf(int64_t firing) const {
-    return steps_.number[firing / def_.firings_per_step() % StepNumbers::kInFlight];
+  // Poisons the rank: "actor `name`, op `op`, step 4: cause" (`op` may be empty) for a firing of
+  // the step numbered 3.
+  void Fail(std::string_view op, int64_t firing, const absl::Status& cause);
+  // A kind that sends counts what a firing has sent to other ranks; once per byte, in its tasks.
+  void CountSent(int64_t firing, int64_t bytes) {
+    steps_.bytes_sent[SlotOf(firing)].fetch_add(bytes, std::memory_order_relaxed);
   }
+  // The number of the step to which a firing belongs, and its place in it.
+  int64_t StepOf(int64_t firing) const { return steps_.number[SlotOf(firing)]; }
   int64_t MicrobatchOf(int64_t firing) const { return firing % def_.firings_per_step(); }
 
  private:
+  // Of the firing's step in StepsInFlight.
+  size_t SlotOf(int64_t firing) const {
+    return static_cast<size_t>(firing / def_.firings_per_step() % StepsInFlight::kInFlight);
+  }
+
   const ActorDef& def_;
   Failure& failure_;
-  const StepNumbers& steps_;
+  StepsInFlight& steps_;
+  const std::string& step_word_;
   Stream* stream_ = nullptr;
   std::vector<Port> inputs_;
   std::vector<Port> outputs_;

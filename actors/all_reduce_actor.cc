@@ -42,10 +42,12 @@ void AllReduceActor::Run(void* context, int64_t firing) {
   AllReduceActor& actor = *static_cast<AllReduceActor*>(context);
   if (actor.failed()) return;
   const Buffer& buffer = actor.input_.buffer();
+  const int64_t sent = actor.communicator_->bytes_sent();
   const absl::Status status = actor.communicator_->AllReduce(
       actor.input_.data(firing), actor.output_.data(firing), NumElements(buffer.shape),
       buffer.logical.dtype, actor.monoid_);
-  if (!status.ok()) actor.Fail("all_reduce", status);
+  actor.CountSent(firing, actor.communicator_->bytes_sent() - sent);
+  if (!status.ok()) actor.Fail("all_reduce", firing, status);
 }
 
 std::string AllReduceActor::Waiting() const {

@@ -132,7 +132,7 @@ void ComputeActor::RunPart(void* context, int64_t firing) {
     if (part.actor->failed()) return;
     Call& call = *part.actor->calls_[i];
     const absl::Status status = part.actor->Run(call, firing);
-    if (!status.ok()) return part.actor->Fail(call.op, status);
+    if (!status.ok()) return part.actor->Fail(call.op, firing, status);
   }
 }
 

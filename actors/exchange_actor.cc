@@ -212,9 +212,10 @@ void ExchangeActor::Finish(void* context, int64_t firing) {
   }
   for (size_t i = 0; i < actor.sends_.size(); ++i) {
     status.Update(actor.transport_->Wait(actor.send_requests_[i]));
+    actor.CountSent(firing, actor.sends_[i].copy.bytes());
   }
   actor.posted_.store(false, std::memory_order_relaxed);
-  if (!status.ok()) actor.Fail("exchange", status);
+  if (!status.ok()) actor.Fail("exchange", firing, status);
 }
 
 const ExchangeActor::Piece* ExchangeActor::FirstMissing() const {

@@ -74,6 +74,7 @@ absl::Status Executor::Build() {
       .feed = options_.feed,
       .fetch = options_.fetch,
       .steps = steps_,
+      .step_word = options_.step_word,
       .failure = failure_,
       .channels = channels_};
   for (int a = 0; a < plan_.actors_size(); ++a) {
@@ -121,11 +122,13 @@ absl::StatusOr<Communicator*> Executor::CommunicatorOf(const AllReduceDef& def) 
 
 absl::Status Executor::Launch(int64_t step) {
   if (launched_ >= kStepsAhead) {
-    WEFT_RETURN_IF_ERROR(AwaitLaunch(launched_ - kStepsAhead));
+    WEFT_RETURN_IF_ERROR(Await(launched_ - kStepsAhead));
   }
   failure_.Poll();
   if (failure_.failed()) return failure_.status();
-  steps_.number[launched_ % StepNumbers::kInFlight] = step;
+  const int64_t slot = launched_ % StepsInFlight::kInFlight;
+  steps_.number[slot] = step;
+  steps_.bytes_sent[slot].store(0, std::memory_order_relaxed);
   size_t left = 0;
   for (Lane& lane : lanes_) {
     lane.next = 0;
@@ -167,7 +170,11 @@ int64_t Executor::progress() const {
   return completed;
 }
 
-absl::Status Executor::AwaitLaunch(int64_t launch) {
+absl::Status Executor::Await(int64_t launch) {
+  if (launch < launched_ - kStepsAhead) {  // Launch has awaited it
+    failure_.Poll();
+    return failure_.status();
+  }
   ServeReport();  // of short steps nobody waits long enough to watch
   for (Lane& lane : lanes_) lane.since = std::chrono::steady_clock::now();
   for (const Lane& lane : lanes_) {
@@ -209,7 +216,7 @@ bool Executor::Watch() {
 }
 
 absl::Status Executor::Wait() {
-  if (launched_ > 0) WEFT_RETURN_IF_ERROR(AwaitLaunch(launched_ - 1));
+  if (launched_ > 0) WEFT_RETURN_IF_ERROR(Await(launched_ - 1));
   failure_.Poll();
   return failure_.status();
 }

@@ -40,6 +40,8 @@ struct ExecutorOptions {
   // stall report; 0: forever. Longer than the longest kernel. Ranks that stall together report
   // together with a StallWatch instead (actors/stall_watch.h).
   std::chrono::nanoseconds deadline{0};
+  // What errors call a step: "step 4" is the one numbered 3.
+  std::string step_word = "step";
   // Gets the stall report when one was asked for; on the actor thread.
   std::function<void(const StallReport&)> on_report;
   // Makes a stream that holds `capacity` entries; by default a CpuStream.
@@ -61,8 +63,12 @@ class Executor {
   // Launches one step; blocks while two are in flight. `step` is what feed and fetch are told.
   // Answers the first failure so far, of this rank or another; then nothing more is launched.
   absl::Status Launch(int64_t step);
+  // Blocks until launch number `launch` (from 0; below launched()) has ended, others may go on. Its
+  // results have been fetched then. Errors as for Wait.
+  absl::Status Await(int64_t launch);
   // Blocks until all that was launched has ended. The first failure: "rank N failed: actor `a`, op
-  // `o`: cause", the same on all ranks. After a failure variables hold whatever was written so far.
+  // `o`, step s: cause", the same on all ranks. After a failure variables hold whatever was written
+  // so far.
   absl::Status Wait();
   // Launches steps first_step, first_step + 1, ... and waits.
   absl::Status RunSteps(int64_t first_step, int64_t count);
@@ -82,10 +88,17 @@ class Executor {
   // Steps launched, and of these how many have ended on all streams.
   int64_t launched() const { return launched_; }
   int64_t ended() const;
+  // Payload bytes that launch number `launch` has sent to other ranks: known once it has ended, and
+  // until the fourth launch after it.
+  int64_t bytes_sent(int64_t launch) const {
+    return steps_.bytes_sent[launch % StepsInFlight::kInFlight].load(std::memory_order_relaxed);
+  }
+
+  // Most steps in flight.
+  static constexpr int kStepsAhead = 2;
 
  private:
   friend class StallReport;
-  static constexpr int kStepsAhead = 2;
 
   // A stream, its list, and where in it each firing of the steps in flight ends.
   struct Lane {
@@ -103,8 +116,6 @@ class Executor {
   int64_t EndOf(const Lane& lane, int64_t launch, size_t entry) const {
     return lane.ends[launch % (kStepsAhead + 1) * lane.order.size() + entry];
   }
-  // Blocks until launch number `launch` has ended everywhere.
-  absl::Status AwaitLaunch(int64_t launch);
   // Hands out the stall report if one was asked for.
   void ServeReport();
   // One look at progress, deadline and requests while waiting. False once waiting is useless.
@@ -115,7 +126,7 @@ class Executor {
   Failure failure_;
   Arena arena_;
   std::vector<Buffer> buffers_;
-  StepNumbers steps_;
+  StepsInFlight steps_;
   std::vector<std::unique_ptr<Channel>> channels_;
   std::map<int, std::unique_ptr<Communicator>> communicators_;  // by AllReduceDef.communicator
   std::vector<std::unique_ptr<Actor>> actors_;

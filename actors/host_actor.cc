@@ -41,7 +41,7 @@ void HostActor::Run(void* context, int64_t firing) {
   actor.operand_.data = actor.slot_.data(firing);
   const absl::Status status = actor.function_(actor.value_, actor.StepOf(firing),
                                               actor.MicrobatchOf(firing), actor.operand_);
-  if (!status.ok()) actor.Fail(actor.value_, status);
+  if (!status.ok()) actor.Fail(actor.value_, firing, status);
 }
 
 }  // namespace weft

@@ -87,7 +87,8 @@ std::string StallReport::ToString() const {
   if (ended == executor_.launched_) {
     absl::StrAppend(&text, "idle, ", ended, " steps done");
   } else {
-    absl::StrAppend(&text, "in step ", executor_.steps_.number[ended % StepNumbers::kInFlight]);
+    absl::StrAppend(&text, "in ", executor_.options_.step_word, " ",
+                    executor_.steps_.number[ended % StepsInFlight::kInFlight] + 1);
   }
   const auto now = std::chrono::steady_clock::now();
   for (size_t s = 0; s < heads_.size(); ++s) {

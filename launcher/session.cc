@@ -4,10 +4,23 @@
 
 #include "absl/strings/str_cat.h"
 #include "launcher/machine_memory.h"
+#include "runtime/logging.h"
 #include "runtime/mpi_transport.h"
 #include "runtime/status.h"
 
 namespace weft {
+
+absl::Status Session::Runnable::Submit(int64_t step) {
+  const StallWatch::Scope watched(watch_, executor_.get());
+  return executor_->Launch(step);
+}
+
+absl::StatusOr<int64_t> Session::Runnable::Collect() {
+  CHECK_GT(in_flight(), 0);
+  const StallWatch::Scope watched(watch_, executor_.get());
+  WEFT_RETURN_IF_ERROR(executor_->Await(collected_));
+  return executor_->bytes_sent(collected_++);
+}
 
 absl::Status Session::BindVariables(const Program& program) {
   const Graph& graph = program.graph;
@@ -39,7 +52,8 @@ absl::Status Session::BindVariables(const Program& program) {
 
 absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
                                                                  const CompileOptions& options,
-                                                                 Feed feed, Fetch fetch) {
+                                                                 Feed feed, Fetch fetch,
+                                                                 std::string step_word) {
   auto runnable = std::make_unique<Runnable>();
   CompileOptions within = options;
   if (within.memory_bytes == 0) {
@@ -61,7 +75,8 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
                                      return entry == nullptr ? nullptr : entry->memory.data();
                                    },
                                    .feed = std::move(feed),
-                                   .fetch = std::move(fetch)};
+                                   .fetch = std::move(fetch),
+                                   .step_word = std::move(step_word)};
   if (watch_ != nullptr) {
     executor_options.on_report = [this](const StallReport& report) { watch_->Answer(report); };
   }

@@ -16,7 +16,8 @@ namespace weft {
 
 class Session {
  public:
-  // Writes this rank's box of input `name` for (step, microbatch).
+  // Writes this rank's box of input `name` for (step, microbatch). Feed and Fetch are called on
+  // threads of their own, one call of each at a time.
   using Feed = std::function<absl::Status(std::string_view name, int64_t step, int64_t microbatch,
                                           const Operand& out)>;
   // Reads this rank's box of output `name`.
@@ -30,12 +31,23 @@ class Session {
     const Program& program() const { return program_; }
     const Plan& plan() const { return plan_; }
     // Runs steps [first, first + count); metrics arrive through the fetch function. Returns when
-    // all are done. The first failure of any rank comes back here, naming rank, actor, op and
-    // cause.
+    // all are done. The first failure of any rank comes back here, naming rank, actor, op, step and
+    // cause. No step is in flight before.
     absl::Status Run(int64_t first, int64_t count) {
       const StallWatch::Scope watched(watch_, executor_.get());
-      return executor_->RunSteps(first, count);
+      const absl::Status status = executor_->RunSteps(first, count);
+      collected_ = executor_->launched();
+      return status;
     }
+
+    // The same in halves, for callers that work while a step runs. Submit starts step `step` and
+    // returns; blocks while kStepsAhead are in flight. Collect blocks until the oldest in flight
+    // has ended: its results have been fetched, while those of the next may be under way. At least
+    // one is in flight. Answers the payload bytes that this rank sent in that step.
+    static constexpr int kStepsAhead = Executor::kStepsAhead;
+    absl::Status Submit(int64_t step);
+    absl::StatusOr<int64_t> Collect();
+    int64_t in_flight() const { return executor_->launched() - collected_; }
 
    private:
     friend class Session;
@@ -43,6 +55,7 @@ class Session {
     Plan plan_;
     std::unique_ptr<Executor> executor_;
     StallWatch* watch_ = nullptr;
+    int64_t collected_ = 0;
   };
 
   // `transport` gives rank and size and outlives the session; so do `ops`, `kernels` and `watch`,
@@ -52,10 +65,11 @@ class Session {
       : ops_(ops), kernels_(kernels), transport_(transport), watch_(watch) {}
 
   // Compiles `graph`, makes and initialises the variables that are new, and builds the executor.
-  // Every rank calls it with the same graph. ResourceExhausted where the rank has not the
-  // memory.
+  // Every rank calls it with the same graph. ResourceExhausted where the rank has not the memory.
+  // `step_word` is what errors call a step of it: "step 4" is the one numbered 3.
   absl::StatusOr<std::unique_ptr<Runnable>> Load(Graph graph, const CompileOptions& options,
-                                                 Feed feed, Fetch fetch);
+                                                 Feed feed, Fetch fetch,
+                                                 std::string step_word = "step");
 
   VariableStore& variables() { return variables_; }
   int rank() const { return transport_.rank(); }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +11,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -21,6 +24,7 @@
 #include "launcher/metrics.h"
 #include "launcher/peak_flops.h"
 #include "launcher/progress_line.h"
+#include "launcher/run_ahead.h"
 #include "launcher/session.h"
 #include "launcher/step_report.h"
 #include "launcher/stop_rule.h"
@@ -36,8 +40,9 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Scalars that a program hands out, as of the last finished step.
-struct Scalars {
+// A training step in flight, and the scalars that it hands out.
+struct StepInFlight {
+  Clock::time_point submitted;
   double loss = 0;
   double grad_norm = 0;
   std::map<std::string, double, std::less<>> metrics;  // further outputs of a graph file
@@ -89,9 +94,17 @@ class Trainer {
   absl::StatusOr<int64_t> FirstStep();
   absl::Status LoadPrograms();
   absl::StatusOr<std::unique_ptr<Session::Runnable>> LoadProgram(Graph graph, bool held_out,
-                                                                 Scalars* scalars);
+                                                                 Session::Fetch fetch);
   absl::Status MeasureMachine(double model_flops);
-  absl::StatusOr<Decision> Step(int64_t step);
+  StepInFlight& InFlight(int64_t step) {
+    return in_flight_[static_cast<size_t>(step) % in_flight_.size()];
+  }
+  // The calls of RunAhead.
+  absl::Status Submit(int64_t step);
+  absl::StatusOr<Decision> Collect(int64_t step);
+  bool Settles(int64_t done) const;
+  absl::Status Settle(int64_t done, bool end);
+  bool EvaluatesAfter(int64_t done) const;
   absl::StatusOr<double> Evaluate();
   absl::Status Report(int64_t step, double seconds, const StepReport& total,
                       std::optional<double> held_out_loss);
@@ -105,12 +118,16 @@ class Trainer {
   Session session_;
   const StopRule stop_;
   std::optional<Dataset> dataset_;
-  std::unique_ptr<Session::Runnable> train_;
+  // By step, modulo: a slot is written by the fetching thread until its step is collected, and is
+  // this thread's until the step after the next is submitted.
+  std::array<StepInFlight, Session::Runnable::kStepsAhead> in_flight_;
+  std::unique_ptr<Session::Runnable> train_;  // after what it writes
+  std::vector<double> held_out_losses_;  // by batch
   std::unique_ptr<Session::Runnable> evaluate_;
-  Scalars scalars_, held_out_;
   std::optional<MetricsFile> metrics_;
   std::optional<ProgressLine> progress_;
   Clock::time_point start_;
+  Clock::time_point last_end_;  // of a step
   double last_held_out_ = std::numeric_limits<double>::infinity();
   bool warned_of_loss_ = false;
   double peak_step_seconds_ = 0;  // a step at the machine's peak; 0: not measured
@@ -152,12 +169,10 @@ absl::Status Trainer::MeasureMachine(double model_flops) {
 }
 
 absl::StatusOr<std::unique_ptr<Session::Runnable>> Trainer::LoadProgram(Graph graph, bool held_out,
-                                                                        Scalars* scalars) {
+                                                                        Session::Fetch fetch) {
   auto program =
       session_.Load(std::move(graph), CompileOptionsOf(job_), BatchFeed(job_, *dataset_, held_out),
-                    [scalars](std::string_view name, int64_t, int64_t, const Operand& in) {
-                      return scalars->Take(name, in);
-                    });
+                    std::move(fetch), held_out ? "held-out batch" : "step");
   if (!program.ok()) return Annotate(program.status(), ModelName(job_));
   return program;
 }
@@ -165,10 +180,17 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Trainer::LoadProgram(Graph gr
 absl::Status Trainer::LoadPrograms() {
   WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job_, ops_));
   const double model_flops = ModelFlops(graph, job_.train().microbatches());
-  WEFT_ASSIGN_OR_RETURN(train_, LoadProgram(std::move(graph), false, &scalars_));
+  const auto take = [this](std::string_view name, int64_t step, int64_t, const Operand& in) {
+    return InFlight(step).Take(name, in);
+  };
+  WEFT_ASSIGN_OR_RETURN(train_, LoadProgram(std::move(graph), false, take));
   if (job_.evaluate().every() > 0) {
     WEFT_ASSIGN_OR_RETURN(Graph evaluate, EvaluateGraph(job_, ops_));
-    WEFT_ASSIGN_OR_RETURN(evaluate_, LoadProgram(std::move(evaluate), true, &held_out_));
+    const auto keep = [this](std::string_view, int64_t batch, int64_t, const Operand& in) {
+      held_out_losses_[batch] = *in.as<float>();
+      return absl::OkStatus();
+    };
+    WEFT_ASSIGN_OR_RETURN(evaluate_, LoadProgram(std::move(evaluate), true, keep));
   }
   return MeasureMachine(model_flops);
 }
@@ -177,11 +199,12 @@ absl::StatusOr<double> Trainer::Evaluate() {
   const int64_t available = dataset_->held_out_batches();
   const int64_t limit = job_.evaluate().batches();
   const int64_t batches = limit > 0 ? std::min(limit, available) : available;
+  held_out_losses_.assign(batches, 0);
+  WEFT_RETURN_IF_ERROR(evaluate_->Run(0, batches));
   double sum = 0, targets = 0;
   for (int64_t batch = 0; batch < batches; ++batch) {
-    WEFT_RETURN_IF_ERROR(evaluate_->Run(batch, 1));
     const double count = static_cast<double>(dataset_->HeldOutTargets(batch));
-    sum += held_out_.loss * count;
+    sum += held_out_losses_[batch] * count;
     targets += count;
   }
   return sum / targets;
@@ -189,10 +212,11 @@ absl::StatusOr<double> Trainer::Evaluate() {
 
 absl::Status Trainer::Report(int64_t step, double seconds, const StepReport& total,
                              std::optional<double> held_out_loss) {
+  const StepInFlight& scalars = InFlight(step);
   StepMetrics metrics;
   metrics.step = step + 1;
-  metrics.loss = scalars_.loss;
-  metrics.grad_norm = scalars_.grad_norm;
+  metrics.loss = scalars.loss;
+  metrics.grad_norm = scalars.grad_norm;
   metrics.lr = LearningRate(job_, step);
   metrics.tokens = job_.train().global_batch() * job_.data().sequence();
   metrics.tokens_per_s = static_cast<double>(metrics.tokens) / seconds;
@@ -200,7 +224,7 @@ absl::Status Trainer::Report(int64_t step, double seconds, const StepReport& tot
   metrics.mfu = peak_step_seconds_ > 0 ? peak_step_seconds_ / seconds : std::nan("");
   metrics.bytes_sent = total.bytes_sent;
   metrics.mem_peak_bytes = total.memory_bytes;
-  for (const auto& [name, value] : scalars_.metrics) metrics.more.push_back({name, value});
+  for (const auto& [name, value] : scalars.metrics) metrics.more.push_back({name, value});
   if (held_out_loss) metrics.more.push_back({"eval_loss", *held_out_loss});
   if (progress_) {
     const double spent = SecondsSince(start_);
@@ -213,18 +237,32 @@ absl::Status Trainer::Report(int64_t step, double seconds, const StepReport& tot
   return metrics_ ? metrics_->Append(metrics) : absl::OkStatus();
 }
 
-absl::StatusOr<Decision> Trainer::Step(int64_t step) {
-  const Clock::time_point begin = Clock::now();
-  const int64_t sent = transport_.total_bytes_sent();
-  WEFT_RETURN_IF_ERROR(train_->Run(step, 1));
-  const double seconds = SecondsSince(begin);
+absl::Status Trainer::Submit(int64_t step) {
+  InFlight(step).submitted = Clock::now();
+  return train_->Submit(step);
+}
+
+bool Trainer::EvaluatesAfter(int64_t done) const {
+  if (evaluate_ == nullptr) return false;
+  return done % job_.evaluate().every() == 0 || done == job_.train().steps();
+}
+
+bool Trainer::Settles(int64_t done) const {
+  const int64_t every = job_.checkpoint().every();
+  return EvaluatesAfter(done) || (every > 0 && done % every == 0);
+}
+
+absl::StatusOr<Decision> Trainer::Collect(int64_t step) {
   StepReport mine;
-  mine.bytes_sent = transport_.total_bytes_sent() - sent;
+  WEFT_ASSIGN_OR_RETURN(mine.bytes_sent, train_->Collect());
+  // A step that was submitted early has the streams for itself once the one before has ended.
+  const Clock::time_point begin = std::max(InFlight(step).submitted, last_end_);
+  last_end_ = Clock::now();
+  const double seconds = std::chrono::duration<double>(last_end_ - begin).count();
   mine.memory_bytes = train_->plan().arena_bytes() + session_.variables().bytes() +
                       (evaluate_ ? evaluate_->plan().arena_bytes() : 0);
   std::optional<double> held_out_loss;
-  const bool last = step + 1 == job_.train().steps();
-  if (evaluate_ && ((step + 1) % job_.evaluate().every() == 0 || last)) {
+  if (EvaluatesAfter(step + 1)) {
     WEFT_ASSIGN_OR_RETURN(held_out_loss, Evaluate());
     last_held_out_ = *held_out_loss;
   }
@@ -233,13 +271,26 @@ absl::StatusOr<Decision> Trainer::Step(int64_t step) {
   if (options_.interrupted != nullptr && *options_.interrupted) decision = Decision::kInterrupt;
   WEFT_ASSIGN_OR_RETURN(const StepReport total, ExchangeReports(transport_, mine, &decision));
   if (speaks()) WEFT_RETURN_IF_ERROR(Report(step, seconds, total, held_out_loss));
-  if (speaks() && !warned_of_loss_ && !std::isfinite(scalars_.loss)) {
+  const double loss = InFlight(step).loss;
+  if (speaks() && !warned_of_loss_ && !std::isfinite(loss)) {
     warned_of_loss_ = true;
-    Say(absl::StrCat("weft: warning: the loss of step ", step + 1, " is ", scalars_.loss,
+    Say(absl::StrCat("weft: warning: the loss of step ", step + 1, " is ", loss,
                      "; training goes on. The last checkpoint before it is kept; a lower "
                      "learning rate, a longer warm-up or clip_norm may help"));
   }
+  watch_.Doing(absl::StrCat("between steps, ", step + 1, " done"), /*watched=*/true);
   return decision;
+}
+
+absl::Status Trainer::Settle(int64_t done, bool end) {
+  const int64_t every = job_.checkpoint().every();
+  const bool due = every > 0 && done % every == 0;
+  if (job_.checkpoint().dir().empty() || !(due || end)) return absl::OkStatus();
+  watch_.Doing(absl::StrCat("saving a checkpoint after step ", done), /*watched=*/false);
+  WEFT_RETURN_IF_ERROR(SaveCheckpoint(job_, done, std::isfinite(InFlight(done - 1).loss),
+                                      session_.variables(), transport_));
+  watch_.Doing(absl::StrCat("between steps, ", done, " done"), /*watched=*/true);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> Trainer::InterruptedByNow() {
@@ -269,29 +320,22 @@ absl::Status Trainer::Run() {
   WEFT_RETURN_IF_ERROR(Load());
   WEFT_ASSIGN_OR_RETURN(const bool interrupted, InterruptedByNow());
   if (interrupted) return absl::CancelledError("interrupted before the first step");
-  WEFT_ASSIGN_OR_RETURN(int64_t step, FirstStep());
+  WEFT_ASSIGN_OR_RETURN(const int64_t step, FirstStep());
   const std::string& dir = job_.checkpoint().dir();
   start_ = Clock::now();
   if (speaks() && options_.progress)
     progress_.emplace(stderr, isatty(2) != 0, job_.train().steps());
-  Decision decision = Decision::kContinue;
   watch_.Doing("between steps", /*watched=*/true);
-  while (step < job_.train().steps() && decision == Decision::kContinue) {
-    WEFT_ASSIGN_OR_RETURN(decision, Step(step));
-    ++step;
-    const int64_t every = job_.checkpoint().every();
-    const bool due = every > 0 && step % every == 0;
-    const bool end = step == job_.train().steps() || decision != Decision::kContinue;
-    if (!dir.empty() && (due || end)) {
-      watch_.Doing(absl::StrCat("saving a checkpoint after step ", step), /*watched=*/false);
-      WEFT_RETURN_IF_ERROR(SaveCheckpoint(job_, step, std::isfinite(scalars_.loss),
-                                          session_.variables(), transport_));
-    }
-    watch_.Doing(absl::StrCat("between steps, ", step, " done"), /*watched=*/true);
-  }
-  if (decision == Decision::kInterrupt) {
+  WEFT_ASSIGN_OR_RETURN(
+      const RunAheadEnd end,
+      RunAhead(step, job_.train().steps(), Session::Runnable::kStepsAhead,
+               {.submit = [this](int64_t s) { return Submit(s); },
+                .collect = [this](int64_t s) { return Collect(s); },
+                .settles = [this](int64_t done) { return Settles(done); },
+                .settle = [this](int64_t done, bool last) { return Settle(done, last); }}));
+  if (end.decision == Decision::kInterrupt) {
     return absl::CancelledError(
-        absl::StrCat("interrupted after step ", step,
+        absl::StrCat("interrupted after step ", end.done,
                      dir.empty() ? "" : absl::StrCat("; continue with --resume from ", dir)));
   }
   return absl::OkStatus();

@@ -16,7 +16,7 @@
 namespace weft {
 namespace {
 
-constexpr const char* kStreamNames[kNumStreams] = {"compute", "communication", "host"};
+constexpr const char* kStreamNames[kNumStreams] = {"compute", "communication", "feed", "fetch"};
 
 class PlanMaker {
  public:

@@ -78,7 +78,7 @@ class Lowering {
       actor.kind = LoweredActor::Kind::kFeed;
       actor.name = absl::StrCat("feed ", input.name);
       actor.from_mesh = actor.to_mesh = graph_.info(input.value).mesh;
-      actor.stream = StreamId::kHost;
+      actor.stream = StreamId::kFeed;
       actor.firings = Firings(microbatch);
       actor.host_name = input.name;
       actor.output_buffer = buffer_[input.value.id];
@@ -208,7 +208,7 @@ class Lowering {
       actor.kind = LoweredActor::Kind::kFetch;
       actor.name = absl::StrCat("fetch ", output.name);
       actor.from_mesh = actor.to_mesh = graph_.info(output.value).mesh;
-      actor.stream = StreamId::kHost;
+      actor.stream = StreamId::kFetch;
       actor.firings = Firings(graph_.info(output.value).rate == Rate::kMicrobatch);
       actor.host_name = output.name;
       actor.input_buffer = BufferOf(output.value);

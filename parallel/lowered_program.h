@@ -11,8 +11,9 @@
 
 namespace weft {
 
-enum class StreamId : int { kCompute = 0, kCommunication = 1, kHost = 2 };
-inline constexpr int kNumStreams = 3;
+// What comes in does not queue behind what goes out: the next step is fed while this one computes.
+enum class StreamId : int { kCompute = 0, kCommunication = 1, kFeed = 2, kFetch = 3 };
+inline constexpr int kNumStreams = 4;
 
 // Virtual time is counted in ticks, so that the order of events is exact.
 inline constexpr double kTicksPerSecond = 1e9;

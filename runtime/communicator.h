@@ -33,6 +33,8 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(world_ranks_.size()); }
   absl::Span<const int> world_ranks() const { return world_ranks_; }
+  // Payload bytes that this rank has sent to others so far. The thread of the calls.
+  int64_t bytes_sent() const { return bytes_sent_; }
 
   // out = m over ranks of in, `count` elements. out == in is allowed.
   virtual absl::Status AllReduce(const void* in, void* out, int64_t count, DType dtype,
@@ -59,10 +61,12 @@ class Communicator {
  protected:
   Communicator(std::vector<int> world_ranks, int rank)
       : world_ranks_(std::move(world_ranks)), rank_(rank) {}
+  void CountSent(int64_t bytes) { bytes_sent_ += bytes; }
 
  private:
   const std::vector<int> world_ranks_;
   const int rank_;
+  int64_t bytes_sent_ = 0;
 };
 
 }  // namespace weft

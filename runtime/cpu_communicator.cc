@@ -148,6 +148,7 @@ absl::Status CpuCommunicator::Broadcast(void* data, int64_t count, DType dtype, 
 }
 
 void CpuCommunicator::Send(int to, const void* data, int64_t bytes, Request& request) {
+  CountSent(bytes);
   transport_.Send(world_ranks()[to], tag_, data, bytes, &request);
 }
 

@@ -290,7 +290,7 @@ TEST_F(ActorCasesTest, A7MessagesThatOvertakeOneAnother) {
 }
 
 TEST_F(ActorCasesTest, A8KernelErrorReachesAllRanks) {
-  const std::string expected = "rank 1 failed: actor `inc1`, op `inc1`: it broke";
+  const std::string expected = "rank 1 failed: actor `inc1`, op `inc1`, step 1: it broke";
   for (int seed = 0; seed < 50; ++seed) {
     SeededRanks ranks(3, seed);
     int sums = 0;

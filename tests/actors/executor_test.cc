@@ -111,7 +111,7 @@ TEST_F(ExecutorTest, FirstFailureIsReportedAndTheRestIsSkipped) {
   ASSERT_TRUE(executor.ok());
   const absl::Status status = (*executor)->RunSteps(0, 5);
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(status.message(), "rank 0 failed: actor `inc`, op `inc`: it broke");
+  EXPECT_EQ(status.message(), "rank 0 failed: actor `inc`, op `inc`, step 1: it broke");
   EXPECT_EQ(fetched_, 0);
   EXPECT_EQ((*executor)->Launch(9), status);
 }
@@ -195,7 +195,7 @@ TEST_F(ExecutorTest, ReportSaysWhoWaitsForWhat) {
   ASSERT_TRUE(executor.ok());
   (*executor)->RequestReport();
   ASSERT_TRUE((*executor)->Run(5).ok());
-  EXPECT_THAT(report, HasSubstr("rank 0: in step 5"));
+  EXPECT_THAT(report, HasSubstr("rank 0: in step 6"));
   EXPECT_THAT(report, HasSubstr("stream `in`: `feed` (firing 0) runs"));
   EXPECT_THAT(report, HasSubstr("stream `compute`: `inc` (firing 0) waits: input `x` from `feed`, "
                                 "slot 1 of 2"));

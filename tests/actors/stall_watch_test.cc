@@ -122,7 +122,7 @@ TEST_F(StallWatchTest, AStepGoesOnAfterASignal) {
   EXPECT_TRUE(other.ok()) << other;
   EXPECT_EQ(printed_.count(), 1);
   EXPECT_THAT(printed_.text(),
-              HasSubstr("rank 0: in step 7\n  stream `host`: `feed` (firing 0) runs"));
+              HasSubstr("rank 0: in step 8\n  stream `host`: `feed` (firing 0) runs"));
   EXPECT_THAT(printed_.text(), HasSubstr("`reduce` (firing 0) waits: all-reduce with ranks 0,1"));
   EXPECT_THAT(printed_.text(),
               HasSubstr("rank 1 waits for rank 0, which waits for no other rank\n"));
@@ -148,7 +148,7 @@ TEST_F(StallWatchTest, ADeadlineNamesTheAbsentRankAndEndsTheOthers) {
     EXPECT_THAT(printed.text(), HasSubstr("made no progress for 0.15 s\n"));
     EXPECT_THAT(printed.text(), HasSubstr("\n" + who + ": absent, no answer for 0.4 s\n"));
     EXPECT_THAT(printed.text(), HasSubstr("\n" + who + " does not answer"));
-    EXPECT_THAT(printed.text(), HasSubstr("rank 1: in step 7"));
+    EXPECT_THAT(printed.text(), HasSubstr("rank 1: in step 8"));
     EXPECT_THAT(printed.text(), HasSubstr("waits: all-reduce with ranks 0,1,2"));
     for (int rank = 0; rank < 3; ++rank) {
       if (rank == absent) continue;

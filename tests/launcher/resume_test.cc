@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -92,6 +94,44 @@ TEST_P(ResumeTest, AnInterruptWhileLoadingEndsBeforeTheFirstStep) {
   const absl::Status status = Train("run", options);
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
   EXPECT_FALSE(fs::exists(dir_ / "run" / "step-00000001"));
+}
+
+// A run that stops after every step to save runs the same steps as one that runs ahead.
+TEST_P(ResumeTest, RunningAheadChangesNoBit) {
+  ASSERT_TRUE(Train("stopping", {}, {"train.steps=6", "checkpoint.every=1"}).ok());
+  ASSERT_TRUE(Train("ahead", {}, {"train.steps=6", "checkpoint.every=0"}).ok());
+  const std::string stopping = Bytes("stopping", "step-00000006");
+  ASSERT_GT(stopping.size(), 100000u);
+  EXPECT_TRUE(stopping == Bytes("ahead", "step-00000006"));
+  EXPECT_FALSE(fs::exists(dir_ / "ahead" / "step-00000005"));
+}
+
+TEST_P(ResumeTest, AnInterruptSavesTheStepsInFlight) {
+  std::atomic<bool> interrupted{false}, done{false};
+  fs::create_directories(dir_);
+  const std::string metrics = (dir_ / "metrics.jsonl").string();
+  const auto lines = [&metrics] {
+    std::ifstream in(metrics);
+    return std::count(std::istreambuf_iterator<char>(in), {}, '\n');
+  };
+  std::thread signal([&] {
+    while (!done && lines() == 0) std::this_thread::yield();
+    interrupted = true;
+  });
+  TrainOptions options;
+  options.interrupted = &interrupted;
+  const absl::Status status =
+      Train("run", options,
+            {"train.steps=100000", "checkpoint.every=0", absl::StrCat("log.metrics=", metrics)});
+  done = true;
+  signal.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  const std::string steps = absl::StrCat(lines());
+  EXPECT_NE(status.message().find(absl::StrCat("interrupted after step ", steps, ";")),
+            absl::string_view::npos)
+      << status << ", " << steps << " lines";
+  const std::string folder = absl::StrCat("step-", std::string(8 - steps.size(), '0'), steps);
+  EXPECT_TRUE(fs::exists(dir_ / "run" / folder / "COMPLETE"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ResumeTest, ::testing::Values("data:1", "model:2"),
