@@ -7,7 +7,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -62,9 +65,9 @@ Curve Train(const std::string& mesh, int ranks, std::vector<std::string> sets) {
   return curve;
 }
 
-void ExpectSame(const Curve& want, const Curve& got, const std::string& what) {
-  ASSERT_EQ(want.loss.size(), 4u);
-  ASSERT_EQ(got.loss.size(), 4u) << what;
+void ExpectSame(const Curve& want, const Curve& got, const std::string& what, size_t steps = 4) {
+  ASSERT_EQ(want.loss.size(), steps);
+  ASSERT_EQ(got.loss.size(), steps) << what;
   for (size_t i = 0; i < want.loss.size(); ++i) {
     EXPECT_NEAR(got.loss[i], want.loss[i], 1e-4 * std::abs(want.loss[i])) << what << " step " << i;
   }
@@ -105,6 +108,88 @@ TEST(SameCurve, Microbatches) {
     ExpectSame(one, Train("stage:2,model:2", 4, {microbatches, "model.decoder.tied_head=false"}),
                microbatches);
   }
+}
+
+// What the promise is made for: 50 steps, on any mesh, of any of these batches and optimizers.
+struct Combination {
+  MeshCase mesh;
+  int batch;
+  int microbatches;
+  const char* optimizer;
+  std::string name() const {
+    return absl::StrCat(mesh.mesh, " batch ", batch, " microbatches ", microbatches, " ",
+                        optimizer);
+  }
+};
+
+constexpr const char* kAdamw = "adamw";
+constexpr const char* kLamb = "lamb";
+
+// Curves of 50 steps; those of one rank are computed once.
+class FiftySteps {
+ public:
+  void ExpectSameAsOneRank(const Combination& c) {
+    const auto key = std::make_pair(c.batch, std::string(c.optimizer));
+    if (one_rank_.count(key) == 0) {
+      one_rank_[key] = Run({{"data:1", 1}, c.batch, 1, c.optimizer});
+    }
+    ExpectSame(one_rank_[key], Run(c), c.name(), 50);
+  }
+
+ private:
+  static Curve Run(const Combination& c) {
+    std::vector<std::string> sets = {"train.steps=50", absl::StrCat("train.global_batch=", c.batch),
+                                     absl::StrCat("train.microbatches=", c.microbatches)};
+    if (c.optimizer == kLamb) sets.push_back("optimizer.lamb={lr: 1e-2 weight_decay: 0.01}");
+    return Train(c.mesh.mesh, c.mesh.ranks, sets);
+  }
+  std::map<std::pair<int, std::string>, Curve> one_rank_;
+};
+
+// Every mesh, and every pair of batch, microbatches and optimizer, in few runs.
+constexpr Combination kCombinations[] = {
+    {{"data:2", 2}, 15, 4, kAdamw},        {{"data:3", 3}, 16, 2, kLamb},
+    {{"data:4", 4}, 15, 1, kLamb},         {{"model:2", 2}, 16, 4, kLamb},
+    {{"model:3", 3}, 15, 2, kAdamw},       {{"model:4", 4}, 16, 1, kAdamw},
+    {{"data:2,model:2", 4}, 15, 2, kLamb}, {{"data:2,model:2", 4}, 16, 4, kAdamw},
+    {{"data:1", 1}, 15, 4, kLamb},         {{"data:1", 1}, 16, 2, kAdamw}};
+
+void ExpectFiftySteps(int batch, const std::string& optimizer) {
+  FiftySteps curves;
+  int runs = 0;
+  for (const Combination& c : kCombinations) {
+    if (c.batch != batch || c.optimizer != optimizer) continue;
+    curves.ExpectSameAsOneRank(c);
+    ++runs;
+  }
+  EXPECT_GE(runs, 2);
+}
+
+TEST(SameCurve, FiftyStepsOfAdamw) { ExpectFiftySteps(16, kAdamw); }
+TEST(SameCurve, FiftyStepsOfLamb) { ExpectFiftySteps(16, kLamb); }
+TEST(SameCurve, FiftyStepsOfAdamwUnevenly) { ExpectFiftySteps(15, kAdamw); }
+TEST(SameCurve, FiftyStepsOfLambUnevenly) { ExpectFiftySteps(15, kLamb); }
+
+TEST(SameCurve, SlowFiftyStepsOfEveryCombination) {
+  FiftySteps curves;
+  std::vector<MeshCase> meshes = {{"data:1", 1}};
+  meshes.insert(meshes.end(), std::begin(kMeshes), std::end(kMeshes));
+  for (const MeshCase& mesh : meshes) {
+    for (int batch : {16, 15}) {
+      for (int microbatches : {1, 2, 4}) {
+        for (const char* optimizer : {kAdamw, kLamb}) {
+          curves.ExpectSameAsOneRank({mesh, batch, microbatches, optimizer});
+        }
+      }
+    }
+  }
+}
+
+// The job as it stands in the file.
+TEST(SameCurve, SlowTheWholeJobOnEveryMesh) {
+  const std::vector<std::string> sets = {"train.steps=50", "data.sequence=128"};
+  const Curve one = Train("data:1", 1, sets);
+  for (const MeshCase& c : kMeshes) ExpectSame(one, Train(c.mesh, c.ranks, sets), c.mesh, 50);
 }
 
 TEST(SameCurve, TwoRunsOfOneMeshAreBitEqual) {
