@@ -1,20 +1,20 @@
-// BatchFeed: binds a dataset and the schedule to the inputs of a train or evaluate graph.
+// BatchFeed: binds a job's data and its schedule to the inputs of a train or evaluate graph.
 #pragma once
 
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "launcher/dataset.h"
+#include "launcher/bound_data.h"
 #include "launcher/job.pb.h"
 #include "runtime/kernel.h"
 
 namespace weft {
 
-// Immutable; called on the host stream's thread. `dataset` and `job` outlive it.
+// Immutable; called on the thread that feeds. `data` and `job` outlive it.
 class BatchFeed {
  public:
-  BatchFeed(const Job& job, const Dataset& dataset, bool held_out)
-      : job_(job), dataset_(dataset), held_out_(held_out) {}
+  BatchFeed(const Job& job, const BoundData& data, bool held_out)
+      : job_(job), data_(data), held_out_(held_out) {}
 
   // Microbatch j of M is rows [jB/M, (j+1)B/M) of the global batch of B; one that is shorter than
   // the largest is filled up with rows that have no target. Fills input `name` of step `step`
@@ -23,10 +23,11 @@ class BatchFeed {
                           const Operand& out) const;
 
  private:
-  absl::Status FillTokens(bool targets, int64_t step, int64_t microbatch, const Operand& out) const;
+  absl::Status FillRows(std::string_view name, int64_t step, int64_t microbatch,
+                        const Operand& out) const;
 
   const Job& job_;
-  const Dataset& dataset_;
+  const BoundData& data_;
   const bool held_out_;
 };
 

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "launcher/job_data.h"
+#include "launcher/row_order.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -14,15 +16,6 @@ namespace {
 // Files up to so many tokens are checked against the vocabulary when opened, longer ones as they
 // are read.
 constexpr int64_t kCheckedTokens = int64_t{1} << 26;
-
-// SplitMix64's finaliser (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
-// 2014).
-uint64_t Mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
 
 absl::StatusOr<TokenSource> OpenSource(const Job::Data& data) {
   if (data.has_text()) return TokenSource::OpenText(data.text());
@@ -38,19 +31,20 @@ absl::StatusOr<TokenSource> OpenSource(const Job::Data& data) {
 
 }  // namespace
 
-absl::StatusOr<Dataset> Dataset::Open(const Job& job, const FieldOrigins& origins) {
-  const std::string where =
-      WhereWritten(origins, job.data().has_text() ? "data.text" : "data.tokens");
-  absl::StatusOr<TokenSource> source = OpenSource(job.data());
+absl::StatusOr<Dataset> Dataset::Open(const Job& job, const FieldOrigins& origins, int entry) {
+  const Job::Data& data = job.data(entry);
+  const std::string where = WhereWritten(
+      origins, absl::StrCat(DataPath(job, entry), data.has_text() ? ".text" : ".tokens"));
+  absl::StatusOr<TokenSource> source = OpenSource(data);
   if (!source.ok()) return Annotate(source.status(), where);
   // Only the ops of a graph file know its vocabulary; they check what they look up.
   const int64_t vocab = job.model().has_decoder() ? job.model().decoder().vocab()
                                                   : std::numeric_limits<int32_t>::max();
   absl::StatusOr<Dataset> dataset = Create(*std::move(source), {.batch = job.train().global_batch(),
-                                                                .sequence = job.data().sequence(),
+                                                                .sequence = data.sequence(),
                                                                 .vocab = vocab,
                                                                 .seed = job.train().seed(),
-                                                                .held_out = job.data().held_out()});
+                                                                .held_out = HeldOutShare(job)});
   if (!dataset.ok()) return Annotate(dataset.status(), where);
   return dataset;
 }
@@ -87,8 +81,8 @@ absl::StatusOr<int32_t> Dataset::Token(int64_t index) const {
 }
 
 int64_t Dataset::WindowStart(int64_t step, int64_t row) const {
-  const uint64_t random =
-      Mix(Mix(Mix(options_.seed) ^ static_cast<uint64_t>(step)) ^ static_cast<uint64_t>(row));
+  const uint64_t random = MixBits(MixBits(MixBits(options_.seed) ^ static_cast<uint64_t>(step)) ^
+                                  static_cast<uint64_t>(row));
   const uint64_t places = static_cast<uint64_t>(train_tokens_ - options_.sequence);
   return static_cast<int64_t>((static_cast<unsigned __int128>(random) * places) >> 64);
 }

@@ -31,9 +31,10 @@ struct DatasetOptions {
 class Dataset {
  public:
   // The data of a resolved job. Errors: a file that is missing, damaged, empty or too short (saying
-  // how many tokens are needed), a token id beyond the vocabulary.
-  // `origins` says where the job's fields were written.
-  static absl::StatusOr<Dataset> Open(const Job& job, const FieldOrigins& origins = {});
+  // how many tokens are needed), a token id beyond the vocabulary. `origins` says where the job's
+  // fields were written; `entry` is which of its data, a stream.
+  static absl::StatusOr<Dataset> Open(const Job& job, const FieldOrigins& origins = {},
+                                      int entry = 0);
   static absl::StatusOr<Dataset> Create(TokenSource source, const DatasetOptions& options);
 
   // Fills the part `box` (rows, columns) of the batch of `step`. Both spans are dense row-major

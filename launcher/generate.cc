@@ -34,7 +34,7 @@ class Generator {
         job_(job),
         folder_(folder),
         ops_(ops),
-        window_(job.data().sequence()),
+        window_(job.data(0).sequence()),
         transport_(transport),
         session_(ops, kernels, transport) {}
 
@@ -102,9 +102,9 @@ absl::Status Generate(const GenerateCommand& command, Ranks& ranks) {
   WEFT_ASSIGN_OR_RETURN(const std::string folder, FindCheckpoint(command.checkpoint));
   const absl::StatusOr<Job> job = CheckpointJob(folder);
   WEFT_RETURN_IF_ERROR(job.status());
-  if (!job->data().has_text()) {
+  if (job->model().has_decoder() && !job->data(0).has_text()) {
     return absl::FailedPreconditionError(
-        absl::StrCat(folder, " was trained on the token ids of '", job->data().tokens(),
+        absl::StrCat(folder, " was trained on the token ids of '", job->data(0).tokens(),
                      "', whose tokenizer weft does not have; generate needs a model of text "
                      "(data.text, tokenizer: BYTES)"));
   }

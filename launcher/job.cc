@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "graph/mesh.h"
+#include "launcher/job_data.h"
 #include "launcher/mapped_file.h"
 #include "runtime/status.h"
 
@@ -41,14 +42,30 @@ void FillDefaults(Message* message) {
   const google::protobuf::Descriptor& type = *message->GetDescriptor();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor* field = type.field(i);
-    const bool set = reflection->HasField(*message, field);
+    const bool set = !field->is_repeated() && reflection->HasField(*message, field);
     if (!set && field->real_containing_oneof() != nullptr) continue;
-    if (field->message_type() != nullptr) {
+    if (field->is_repeated()) {
+      for (int k = 0;
+           field->message_type() != nullptr && k < reflection->FieldSize(*message, field); ++k) {
+        FillDefaults(reflection->MutableRepeatedMessage(message, field, k));
+      }
+    } else if (field->message_type() != nullptr) {
       FillDefaults(reflection->MutableMessage(message, field));
     } else if (!set) {
       SetDefault(field, message);
     }
   }
+}
+
+void DropWhatDoesNotApply(Job::Data* data) {
+  if (!data->has_text()) data->clear_tokenizer();
+  if (!data->has_tokens()) data->clear_format();
+  if (!IsStream(*data)) data->clear_sequence();
+  if (!IsStream(*data) || data->input().empty()) data->clear_shift();
+  if (!data->has_csv()) data->clear_header();
+  if (!data->has_csv()) data->clear_delimiter();
+  if (data->input().empty()) data->clear_input();
+  if (data->type().empty()) data->clear_type();
 }
 
 }  // namespace
@@ -89,8 +106,7 @@ void ResolveJob(Job* job) {
   }
   FillDefaults(job);
   // Defaults of what does not apply would contradict the rest when the job is read again.
-  if (job->data().has_text()) job->mutable_data()->clear_format();
-  if (job->data().has_tokens()) job->mutable_data()->clear_tokenizer();
+  for (Job::Data& data : *job->mutable_data()) DropWhatDoesNotApply(&data);
   Job::Schedule* schedule = job->mutable_optimizer()->mutable_schedule();
   if (schedule->decay() == Job::Schedule::CONSTANT) schedule->clear_final_lr_ratio();
 }

@@ -85,7 +85,7 @@ absl::StatusOr<Model> BuildModel(const Job& job, const OpRegistry& ops) {
     WEFT_ASSIGN_OR_RETURN(GraphBuilder builder, StartGraph(job, ops, &decoder.stages));
     Model model{std::move(builder), Value(), {}};
     model.loss = BuildDecoderLoss(model.builder, decoder, MicrobatchRows(job),
-                                  job.data().sequence(), ComputeType(job));
+                                  job.data(0).sequence(), ComputeType(job));
     return model;
   }
   WEFT_ASSIGN_OR_RETURN(Graph graph, ReadGraphFile(job, ops));
@@ -160,6 +160,9 @@ absl::StatusOr<Graph> EvaluateGraph(const Job& job, const OpRegistry& ops) {
   WEFT_ASSIGN_OR_RETURN(Model model, BuildModel(job, ops));
   GraphBuilder& g = model.builder;
   g.Output("loss", OfStep(g, model.loss, "loss"));
+  for (const GraphOutput& metric : model.metrics) {
+    g.Output(metric.name, OfStep(g, metric.value, metric.name));
+  }
   absl::StatusOr<Graph> graph = g.Build();
   return graph.ok() ? std::move(graph) : Annotate(graph.status(), ModelName(job));
 }

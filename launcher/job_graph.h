@@ -29,8 +29,8 @@ int64_t MicrobatchRows(const Job& job);
 // step); outputs loss, grad_norm and the metrics of a graph file, each summed over the
 // microbatches.
 absl::StatusOr<Graph> TrainGraph(const Job& job, const OpRegistry& ops);
-// The loss of one batch without an update: the same microbatches, inputs (tokens, targets,
-// loss_scale), output loss and parameters by name.
+// The loss and metrics of one batch without an update: the same microbatches, inputs (but those of
+// the optimizer) and parameters by name.
 absl::StatusOr<Graph> EvaluateGraph(const Job& job, const OpRegistry& ops);
 // Logits of `batch` rows of `sequence` tokens: input tokens, output logits.
 absl::StatusOr<Graph> GenerateGraph(const Job& job, const OpRegistry& ops, int64_t batch,

@@ -21,19 +21,26 @@ constexpr int kMaxNesting = 32;
 
 void RecordOrigins(const Message& message, const std::string& file, const std::string& prefix,
                    const TextFormat::ParseInfoTree& tree, FieldOrigins* origins) {
+  const Reflection& reflection = *message.GetReflection();
   std::vector<const FieldDescriptor*> fields;
-  message.GetReflection()->ListFields(message, &fields);
+  reflection.ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
-    if (field->is_repeated()) continue;
-    const std::string path = absl::StrCat(prefix, field->name());
-    const TextFormat::ParseLocation at = tree.GetLocation(field, -1);
-    if (at.line >= 0) {
-      (*origins)[path] = absl::StrCat(file, ":", at.line + 1, ":", at.column + 1);
-    }
-    const TextFormat::ParseInfoTree* nested = tree.GetTreeForNested(field, -1);
-    if (field->message_type() != nullptr && nested != nullptr) {
-      RecordOrigins(message.GetReflection()->GetMessage(message, field), file, path + ".", *nested,
-                    origins);
+    const bool repeated = field->is_repeated();
+    const int size = repeated ? reflection.FieldSize(message, field) : 1;
+    for (int i = 0; i < size; ++i) {
+      const std::string path =
+          absl::StrCat(prefix, field->name(), size == 1 ? "" : absl::StrCat("[", i, "]"));
+      const int index = repeated ? i : -1;
+      const TextFormat::ParseLocation at = tree.GetLocation(field, index);
+      if (at.line >= 0) {
+        (*origins)[path] = absl::StrCat(file, ":", at.line + 1, ":", at.column + 1);
+      }
+      if (field->message_type() == nullptr) continue;
+      const TextFormat::ParseInfoTree* nested = tree.GetTreeForNested(field, index);
+      if (nested == nullptr) continue;
+      RecordOrigins(repeated ? reflection.GetRepeatedMessage(message, field, i)
+                             : reflection.GetMessage(message, field),
+                    file, path + ".", *nested, origins);
     }
   }
 }

@@ -15,7 +15,8 @@ class Message;
 
 namespace weft {
 
-// Field path ("train.steps") -> where its value came from ("tiny.pbtxt:9:9" or "--set ...").
+// Field path ("train.steps"; "data[1].csv" for an entry of a list of several) -> where its value
+// came from ("tiny.pbtxt:9:9" or "--set ...").
 using FieldOrigins = std::map<std::string, std::string>;
 
 // "tiny.pbtxt:9:9: train.steps": where the field was written, or else the nearest enclosing one;

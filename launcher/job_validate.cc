@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "graph/mesh.h"
 #include "launcher/job.h"
+#include "launcher/job_data.h"
 #include "launcher/job_graph.h"
 #include "launcher/job_limits.h"
 #include "launcher/tokenizer.h"
@@ -57,11 +58,16 @@ class Checker {
     return absl::UnimplementedError(absl::StrCat(WhereWritten(origins_, path), ": ", why));
   }
 
-  // The field at `path`, and the message that holds it; nullptr if that message is absent.
+  // A field and the message that holds it.
   struct Place {
     const Message* parent = nullptr;
     const FieldDescriptor* field = nullptr;
-    bool set() const { return parent->GetReflection()->HasField(*parent, field); }
+    std::string path;
+    bool set() const {
+      const google::protobuf::Reflection& reflection = *parent->GetReflection();
+      return field->is_repeated() ? reflection.FieldSize(*parent, field) > 0
+                                  : reflection.HasField(*parent, field);
+    }
     double number() const {
       const google::protobuf::Reflection& reflection = *parent->GetReflection();
       return field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE
@@ -69,16 +75,29 @@ class Checker {
                  : static_cast<double>(reflection.GetInt64(*parent, field));
     }
   };
-  Place Find(const char* path) const {
+  // Where `path` leads: nowhere if a message on the way is absent, to one place in each entry of a
+  // list.
+  std::vector<Place> Find(const char* path) const {
+    std::vector<Place> places;
     const std::vector<std::string> names = absl::StrSplit(path, '.');
-    Place place{.parent = &job_, .field = nullptr};
-    for (size_t i = 0; i < names.size(); ++i) {
-      place.field = place.parent->GetDescriptor()->FindFieldByName(names[i]);
-      if (i + 1 == names.size()) break;
-      if (!place.set()) return {};
-      place.parent = &place.parent->GetReflection()->GetMessage(*place.parent, place.field);
+    Visit(job_, "", names, &places);
+    return places;
+  }
+  static void Visit(const Message& message, const std::string& prefix,
+                    absl::Span<const std::string> names, std::vector<Place>* places) {
+    const google::protobuf::Reflection& reflection = *message.GetReflection();
+    const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(names[0]);
+    const std::string path = absl::StrCat(prefix, names[0]);
+    if (names.size() == 1) return places->push_back({&message, field, path});
+    if (!field->is_repeated()) {
+      if (!reflection.HasField(message, field)) return;
+      return Visit(reflection.GetMessage(message, field), path + ".", names.subspan(1), places);
     }
-    return place;
+    const int size = reflection.FieldSize(message, field);
+    for (int i = 0; i < size; ++i) {
+      Visit(reflection.GetRepeatedMessage(message, field, i),
+            size == 1 ? path + "." : absl::StrCat(path, "[", i, "]."), names.subspan(1), places);
+    }
   }
 
   absl::Status CheckBuilt() const;
@@ -103,7 +122,8 @@ absl::Status Checker::CheckBuilt() const {
   }
   if (!job_.log().tensorboard().empty()) {
     return NotBuilt("log.tensorboard",
-                    "TensorBoard files are not built; use log.metrics, JSON lines, instead");
+                    "TensorBoard files are not built; use "
+                    "log.metrics, JSON lines, instead");
   }
   if (!job_.log().trace().empty()) {
     return NotBuilt("log.trace", "traces are not built; leave it empty");
@@ -113,18 +133,15 @@ absl::Status Checker::CheckBuilt() const {
 
 absl::Status Checker::CheckRequired() const {
   for (const Required& required : kRequired) {
-    const Place place = Find(required.path);
-    if (place.field == nullptr) continue;
-    if (!place.set()) return Wrong(required.path, absl::StrCat("missing; ", required.remedy));
+    for (const Place& place : Find(required.path)) {
+      if (!place.set()) return Wrong(place.path, absl::StrCat("missing; ", required.remedy));
+    }
   }
   if (job_.model().kind_case() == Job::Model::KIND_NOT_SET) {
     return Wrong("model", "describes nothing; add decoder { ... } or graph_file: \"FILE\"");
   }
   if (job_.model().has_graph_file() && job_.model().graph_file().empty()) {
     return Wrong("model.graph_file", "is empty; name a file of graph text");
-  }
-  if (job_.data().source_case() == Job::Data::SOURCE_NOT_SET) {
-    return Wrong("data", "names no file; add text: \"FILE\" or tokens: \"FILE\"");
   }
   if (job_.optimizer().kind_case() == Job::Optimizer::KIND_NOT_SET) {
     return Wrong("optimizer", "names none; add adamw { lr: 1e-3 }, lamb or sgd");
@@ -134,12 +151,13 @@ absl::Status Checker::CheckRequired() const {
 
 absl::Status Checker::CheckLimits() const {
   for (const Limit& limit : kLimits) {
-    const Place place = Find(limit.path);
-    if (place.field == nullptr || !place.set()) continue;
-    const double value = place.number();
-    if (value >= limit.least && value <= limit.most) continue;  // false for NaN
-    return Wrong(limit.path, absl::StrCat("is ", Print(value), "; it must be from ",
-                                          Print(limit.least), " to ", Print(limit.most)));
+    for (const Place& place : Find(limit.path)) {
+      if (!place.set()) continue;
+      const double value = place.number();
+      if (value >= limit.least && value <= limit.most) continue;  // false for NaN
+      return Wrong(place.path, absl::StrCat("is ", Print(value), "; it must be from ",
+                                            Print(limit.least), " to ", Print(limit.most)));
+    }
   }
   return absl::OkStatus();
 }
@@ -176,18 +194,9 @@ absl::Status Checker::CheckModel() const {
 }
 
 absl::Status Checker::CheckData() const {
-  const Job::Data& data = job_.data();
-  if (data.has_text() ? data.text().empty() : data.tokens().empty()) {
-    return Wrong(data.has_text() ? "data.text" : "data.tokens", "is empty; name a file");
-  }
-  if (data.has_text() && data.has_format()) {
-    return Wrong("data.format", "says how a token file is laid out; text has no format, drop it");
-  }
-  if (data.has_tokens() && data.has_tokenizer()) {
-    return Wrong("data.tokenizer", "is for text; a token file holds tokens already, drop it");
-  }
+  WEFT_RETURN_IF_ERROR(CheckJobData(job_, origins_));
   const int64_t vocab = job_.model().decoder().vocab();
-  if (job_.model().has_decoder() && data.has_text() && vocab < kByteVocabulary) {
+  if (job_.model().has_decoder() && job_.data(0).has_text() && vocab < kByteVocabulary) {
     return Wrong("model.decoder.vocab",
                  absl::StrCat("is ", vocab, "; tokenizer BYTES needs at least ", kByteVocabulary));
   }
@@ -244,15 +253,16 @@ absl::Status Checker::CheckTrain() const {
   }
   const double widest = std::max({job_.model().decoder().hidden(), job_.model().decoder().ffn(),
                                   job_.model().decoder().vocab(), int64_t{1}});
-  const double activations = static_cast<double>(MicrobatchRows(job_)) * job_.data().sequence() *
-                             widest * std::max<int64_t>(1, job_.model().decoder().layers());
+  const double sequence = static_cast<double>(std::max<int64_t>(1, job_.data(0).sequence()));
+  const double activations = static_cast<double>(MicrobatchRows(job_)) * sequence * widest *
+                             std::max<int64_t>(1, job_.model().decoder().layers());
   if (activations > kMaxActivations) {
     return Wrong("train.global_batch",
                  absl::StrCat("makes activations of about ", activations,
                               " elements a microbatch; the limit is ", kMaxActivations,
                               ". Use fewer rows, more microbatches or a shorter sequence"));
   }
-  const double tokens = static_cast<double>(train.global_batch()) * job_.data().sequence();
+  const double tokens = static_cast<double>(train.global_batch()) * sequence;
   if (tokens > kMaxTokensPerStep) {
     return Wrong(
         "train.global_batch",
@@ -267,7 +277,7 @@ absl::Status Checker::CheckTrain() const {
 }
 
 absl::Status Checker::CheckReports() const {
-  if (job_.evaluate().every() > 0 && job_.data().held_out() == 0) {
+  if (job_.evaluate().every() > 0 && HeldOutShare(job_) == 0) {
     return Wrong("evaluate.every",
                  "there is nothing to evaluate on; set data.held_out, such as 0.05");
   }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "actors/simulation.h"
 #include "launcher/cluster.h"
+#include "launcher/job_data.h"
 #include "launcher/job_graph.h"
 #include "launcher/rank_twins.h"
 #include "parallel/compile.h"
@@ -17,8 +18,7 @@ namespace {
 constexpr size_t kLongestWaits = 10;
 
 std::string Summary(const Job& job, const Simulation& simulation) {
-  const double tokens =
-      static_cast<double>(job.train().global_batch()) * static_cast<double>(job.data().sequence());
+  const double tokens = static_cast<double>(TargetsPerStep(job));
   const double step = simulation.step_seconds;
   int64_t bytes = 0, most_memory = 0;
   size_t worst = 0;
@@ -41,7 +41,9 @@ std::string Summary(const Job& job, const Simulation& simulation) {
 }
 
 std::string RankTable(const Simulation& simulation) {
-  std::string text = "each rank, a step: stream times and exposed communication in ms, bytes\n";
+  std::string text =
+      "each rank, a step: stream times and exposed "
+      "communication in ms, bytes\n";
   absl::StrAppendFormat(&text, "  %5s", "rank");
   for (const std::string& name : simulation.streams) absl::StrAppendFormat(&text, " %14s", name);
   absl::StrAppendFormat(&text, " %12s %14s %14s\n", "exposed", "sent", "memory");
@@ -57,7 +59,9 @@ std::string RankTable(const Simulation& simulation) {
 
 std::string Waits(const Simulation& simulation) {
   if (simulation.waits.empty()) return "computation waits for nothing\n";
-  std::string text = "computation waits longest, in ms a step, on the rank that waits longest:\n";
+  std::string text =
+      "computation waits longest, in ms a step, on the rank "
+      "that waits longest:\n";
   const size_t shown = std::min(kLongestWaits, simulation.waits.size());
   for (size_t i = 0; i < shown; ++i) {
     const Simulation::Wait& wait = simulation.waits[i];

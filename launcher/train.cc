@@ -12,14 +12,15 @@
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "actors/stall_watch.h"
 #include "launcher/batch_feed.h"
+#include "launcher/bound_data.h"
 #include "launcher/checkpoint.h"
-#include "launcher/dataset.h"
+#include "launcher/evaluation.h"
+#include "launcher/job_data.h"
 #include "launcher/job_graph.h"
 #include "launcher/metrics.h"
 #include "launcher/peak_flops.h"
@@ -92,9 +93,7 @@ class Trainer {
   absl::StatusOr<bool> InterruptedByNow();
   // The number of steps that are done already: those of a checkpoint, or none.
   absl::StatusOr<int64_t> FirstStep();
-  absl::Status LoadPrograms();
-  absl::StatusOr<std::unique_ptr<Session::Runnable>> LoadProgram(Graph graph, bool held_out,
-                                                                 Session::Fetch fetch);
+  absl::Status LoadPrograms(Graph graph);
   absl::Status MeasureMachine(double model_flops);
   StepInFlight& InFlight(int64_t step) {
     return in_flight_[static_cast<size_t>(step) % in_flight_.size()];
@@ -105,9 +104,8 @@ class Trainer {
   bool Settles(int64_t done) const;
   absl::Status Settle(int64_t done, bool end);
   bool EvaluatesAfter(int64_t done) const;
-  absl::StatusOr<double> Evaluate();
   absl::Status Report(int64_t step, double seconds, const StepReport& total,
-                      std::optional<double> held_out_loss);
+                      const std::map<std::string, double>& held_out);
 
   const Job& job_;
   const OpRegistry& ops_;
@@ -117,13 +115,12 @@ class Trainer {
   StallWatch watch_;
   Session session_;
   const StopRule stop_;
-  std::optional<Dataset> dataset_;
+  std::optional<BoundData> data_;
   // By step, modulo: a slot is written by the fetching thread until its step is collected, and is
   // this thread's until the step after the next is submitted.
   std::array<StepInFlight, Session::Runnable::kStepsAhead> in_flight_;
   std::unique_ptr<Session::Runnable> train_;  // after what it writes
-  std::vector<double> held_out_losses_;  // by batch
-  std::unique_ptr<Session::Runnable> evaluate_;
+  std::unique_ptr<Evaluation> evaluate_;
   std::optional<MetricsFile> metrics_;
   std::optional<ProgressLine> progress_;
   Clock::time_point start_;
@@ -142,8 +139,9 @@ void Trainer::Say(const std::string& message) {
 }
 
 absl::Status Trainer::Load() {
-  WEFT_ASSIGN_OR_RETURN(Dataset dataset, Dataset::Open(job_, options_.origins));
-  dataset_.emplace(std::move(dataset));
+  WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job_, ops_));
+  WEFT_ASSIGN_OR_RETURN(BoundData data, BoundData::Open(job_, graph, options_.origins));
+  data_.emplace(std::move(data));
   if (speaks() && !job_.checkpoint().dir().empty()) {
     WEFT_RETURN_IF_ERROR(Annotate(CheckCheckpointFolder(job_.checkpoint().dir()),
                                   WhereWritten(options_.origins, "checkpoint.dir")));
@@ -155,7 +153,7 @@ absl::Status Trainer::Load() {
     }
     metrics_.emplace(*std::move(metrics));
   }
-  return LoadPrograms();
+  return LoadPrograms(std::move(graph));
 }
 
 // Metrics give mfu: the share of the machine's peak that the model's arithmetic gets.
@@ -168,70 +166,47 @@ absl::Status Trainer::MeasureMachine(double model_flops) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Session::Runnable>> Trainer::LoadProgram(Graph graph, bool held_out,
-                                                                        Session::Fetch fetch) {
-  auto program =
-      session_.Load(std::move(graph), CompileOptionsOf(job_), BatchFeed(job_, *dataset_, held_out),
-                    std::move(fetch), held_out ? "held-out batch" : "step");
-  if (!program.ok()) return Annotate(program.status(), ModelName(job_));
-  return program;
-}
-
-absl::Status Trainer::LoadPrograms() {
-  WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job_, ops_));
+absl::Status Trainer::LoadPrograms(Graph graph) {
   const double model_flops = ModelFlops(graph, job_.train().microbatches());
   const auto take = [this](std::string_view name, int64_t step, int64_t, const Operand& in) {
     return InFlight(step).Take(name, in);
   };
-  WEFT_ASSIGN_OR_RETURN(train_, LoadProgram(std::move(graph), false, take));
+  auto train = session_.Load(std::move(graph), CompileOptionsOf(job_),
+                             BatchFeed(job_, *data_, /*held_out=*/false), take);
+  if (!train.ok()) return Annotate(train.status(), ModelName(job_));
+  train_ = *std::move(train);
   if (job_.evaluate().every() > 0) {
-    WEFT_ASSIGN_OR_RETURN(Graph evaluate, EvaluateGraph(job_, ops_));
-    const auto keep = [this](std::string_view, int64_t batch, int64_t, const Operand& in) {
-      held_out_losses_[batch] = *in.as<float>();
-      return absl::OkStatus();
-    };
-    WEFT_ASSIGN_OR_RETURN(evaluate_, LoadProgram(std::move(evaluate), true, keep));
+    WEFT_ASSIGN_OR_RETURN(evaluate_, Evaluation::Load(job_, ops_, *data_, session_));
   }
   return MeasureMachine(model_flops);
 }
 
-absl::StatusOr<double> Trainer::Evaluate() {
-  const int64_t available = dataset_->held_out_batches();
-  const int64_t limit = job_.evaluate().batches();
-  const int64_t batches = limit > 0 ? std::min(limit, available) : available;
-  held_out_losses_.assign(batches, 0);
-  WEFT_RETURN_IF_ERROR(evaluate_->Run(0, batches));
-  double sum = 0, targets = 0;
-  for (int64_t batch = 0; batch < batches; ++batch) {
-    const double count = static_cast<double>(dataset_->HeldOutTargets(batch));
-    sum += held_out_losses_[batch] * count;
-    targets += count;
-  }
-  return sum / targets;
-}
-
 absl::Status Trainer::Report(int64_t step, double seconds, const StepReport& total,
-                             std::optional<double> held_out_loss) {
+                             const std::map<std::string, double>& held_out) {
   const StepInFlight& scalars = InFlight(step);
   StepMetrics metrics;
   metrics.step = step + 1;
   metrics.loss = scalars.loss;
   metrics.grad_norm = scalars.grad_norm;
   metrics.lr = LearningRate(job_, step);
-  metrics.tokens = job_.train().global_batch() * job_.data().sequence();
+  metrics.tokens = TargetsPerStep(job_);
   metrics.tokens_per_s = static_cast<double>(metrics.tokens) / seconds;
   metrics.step_ms = seconds * 1e3;
   metrics.mfu = peak_step_seconds_ > 0 ? peak_step_seconds_ / seconds : std::nan("");
   metrics.bytes_sent = total.bytes_sent;
   metrics.mem_peak_bytes = total.memory_bytes;
   for (const auto& [name, value] : scalars.metrics) metrics.more.push_back({name, value});
-  if (held_out_loss) metrics.more.push_back({"eval_loss", *held_out_loss});
+  for (const auto& [name, value] : held_out) {
+    metrics.more.push_back({absl::StrCat("eval_", name), value});
+  }
   if (progress_) {
     const double spent = SecondsSince(start_);
     progress_->Update(metrics, spent, stop_.Left(step + 1, spent, last_held_out_, seconds));
-    if (held_out_loss) {
-      progress_->Say(absl::StrFormat("step %d: held-out loss %.4f (%.4f bits per token)", step + 1,
-                                     *held_out_loss, *held_out_loss / std::log(2.0)));
+    if (!held_out.empty()) {
+      const std::string bits =
+          absl::StrFormat(" (%.4f bits per token)", last_held_out_ / std::log(2.0));
+      progress_->Say(absl::StrFormat("step %d: held-out loss %.4f%s", step + 1, last_held_out_,
+                                     IsStream(job_.data(0)) ? bits : ""));
     }
   }
   return metrics_ ? metrics_->Append(metrics) : absl::OkStatus();
@@ -260,17 +235,17 @@ absl::StatusOr<Decision> Trainer::Collect(int64_t step) {
   last_end_ = Clock::now();
   const double seconds = std::chrono::duration<double>(last_end_ - begin).count();
   mine.memory_bytes = train_->plan().arena_bytes() + session_.variables().bytes() +
-                      (evaluate_ ? evaluate_->plan().arena_bytes() : 0);
-  std::optional<double> held_out_loss;
+                      (evaluate_ ? evaluate_->arena_bytes() : 0);
+  std::map<std::string, double> held_out;
   if (EvaluatesAfter(step + 1)) {
-    WEFT_ASSIGN_OR_RETURN(held_out_loss, Evaluate());
-    last_held_out_ = *held_out_loss;
+    WEFT_ASSIGN_OR_RETURN(held_out, evaluate_->Run());
+    last_held_out_ = held_out["loss"];
   }
   Decision decision = Decision::kContinue;
   if (stop_.Stops(step + 1, SecondsSince(start_), last_held_out_)) decision = Decision::kStop;
   if (options_.interrupted != nullptr && *options_.interrupted) decision = Decision::kInterrupt;
   WEFT_ASSIGN_OR_RETURN(const StepReport total, ExchangeReports(transport_, mine, &decision));
-  if (speaks()) WEFT_RETURN_IF_ERROR(Report(step, seconds, total, held_out_loss));
+  if (speaks()) WEFT_RETURN_IF_ERROR(Report(step, seconds, total, held_out));
   const double loss = InFlight(step).loss;
   if (speaks() && !warned_of_loss_ && !std::isfinite(loss)) {
     warned_of_loss_ = true;
@@ -278,7 +253,8 @@ absl::StatusOr<Decision> Trainer::Collect(int64_t step) {
                      "; training goes on. The last checkpoint before it is kept; a lower "
                      "learning rate, a longer warm-up or clip_norm may help"));
   }
-  watch_.Doing(absl::StrCat("between steps, ", step + 1, " done"), /*watched=*/true);
+  watch_.Doing(absl::StrCat("between steps, ", step + 1, " done"),
+               /*watched=*/true);
   return decision;
 }
 
@@ -286,10 +262,12 @@ absl::Status Trainer::Settle(int64_t done, bool end) {
   const int64_t every = job_.checkpoint().every();
   const bool due = every > 0 && done % every == 0;
   if (job_.checkpoint().dir().empty() || !(due || end)) return absl::OkStatus();
-  watch_.Doing(absl::StrCat("saving a checkpoint after step ", done), /*watched=*/false);
+  watch_.Doing(absl::StrCat("saving a checkpoint after step ", done),
+               /*watched=*/false);
   WEFT_RETURN_IF_ERROR(SaveCheckpoint(job_, done, std::isfinite(InFlight(done - 1).loss),
                                       session_.variables(), transport_));
-  watch_.Doing(absl::StrCat("between steps, ", done, " done"), /*watched=*/true);
+  watch_.Doing(absl::StrCat("between steps, ", done, " done"),
+               /*watched=*/true);
   return absl::OkStatus();
 }
 

@@ -57,11 +57,11 @@ double GzipBitsPerByte(absl::Span<const uint8_t> text) {
 }
 
 absl::StatusOr<Yardsticks> MeasureYardsticks(const Job& job) {
-  if (!job.data().has_text() || job.data().held_out() <= 0) {
+  if (job.data_size() != 1 || !job.data(0).has_text() || job.data(0).held_out() <= 0) {
     return absl::InvalidArgumentError("the yardsticks need data.text and data.held_out");
   }
   WEFT_ASSIGN_OR_RETURN(const Dataset dataset, Dataset::Open(job));
-  WEFT_ASSIGN_OR_RETURN(const TokenSource source, TokenSource::OpenText(job.data().text()));
+  WEFT_ASSIGN_OR_RETURN(const TokenSource source, TokenSource::OpenText(job.data(0).text()));
   std::vector<uint8_t> bytes(static_cast<size_t>(source.size()));
   for (size_t i = 0; i < bytes.size(); ++i) {
     bytes[i] = static_cast<uint8_t>(source.At(static_cast<int64_t>(i)));

@@ -66,7 +66,7 @@ TEST(Job, SetOverridesInOrderAndMeshLast) {
   ASSERT_TRUE(job.ok()) << job.status();
   EXPECT_EQ(job->train().steps(), 7);
   EXPECT_EQ(job->mesh(), "data:2,model:2");
-  EXPECT_EQ(job->data().text(), "/tmp/some file");
+  EXPECT_EQ(job->data(0).text(), "/tmp/some file");
   EXPECT_EQ(job->log().metrics(), "m.jsonl");
   EXPECT_EQ(job->model().decoder().norm(), Job::Decoder::LAYER);
   EXPECT_FALSE(job->train().deterministic());

@@ -47,6 +47,40 @@ nodes { name: "logits" op: "head_cross_entropy" inputs: "hidden" inputs: "head" 
 nodes { name: "sum" op: "token_loss" inputs: "lse" inputs: "target_logit" inputs: "targets" inputs: "loss_scale" }
 outputs { name: "loss" value: "sum" }
 EOF
+cat >"$W/good_rows_job.pbtxt" <<EOF
+name: "rows"
+model { graph_file: "$W/good_rows_graph.pbtxt" }
+data { input: "x" csv: "$W/rows.csv" columns: "a" columns: "b" }
+data { input: "y" array: "$W/y.f32" type: "f32[6,1]" }
+mesh: "$mesh"
+train { steps: 3 global_batch: 4 }
+optimizer { sgd { lr: 0.1 } }
+EOF
+cat >"$W/good_rows_graph.pbtxt" <<'EOF'
+inputs { name: "x" value { type: "f32[4,2]" annotation: "[data:S(0)]" } }
+inputs { name: "y" value { type: "f32[4,1]" } }
+variables { name: "w" value { type: "f32[2,1]" }
+  init_op: "random_normal"
+  init_attrs { key: "shape" value { ints { values: 2 values: 1 } } }
+  trainable: true }
+nodes { name: "p" op: "einsum" inputs: "x" inputs: "w" attrs { key: "equation" value { s: "bi,io->bo" } } }
+nodes { name: "d" op: "sub" inputs: "p" inputs: "y" }
+nodes { name: "q" op: "square" inputs: "d" }
+nodes { name: "m" op: "reduce_mean" inputs: "q" attrs { key: "axes" value { ints { values: 0 values: 1 } } } }
+outputs { name: "loss" value: "m" }
+EOF
+printf '%s\n' a,b,c 1,2,3 4,5,6 7,8,9 1,1,1 2,2,2 0,-1,.5 >"$W/rows.csv"
+sed '3s/5/abc/' "$W/rows.csv" >"$W/word.csv"
+sed '4s/7/nan/' "$W/rows.csv" >"$W/nan.csv"
+sed '2s/2//' "$W/rows.csv" >"$W/gap.csv"
+sed '4s/,9//' "$W/rows.csv" >"$W/ragged.csv"
+sed '3s/.*//' "$W/rows.csv" >"$W/blank.csv"
+sed '2s/2/"2/' "$W/rows.csv" >"$W/quote.csv"
+sed 1q "$W/rows.csv" >"$W/header.csv"
+head -c 24 /dev/zero >"$W/y.f32"
+head -c 20 /dev/zero >"$W/y5.f32"
+printf '\223NUMPY\001\000\166\000{' >"$W/cut.npy"
+printf "\\223NUMPY\\001\\000\\100\\000{'descr': '<f4', 'fortran_order': True, 'shape': (6, 1), }%*s" 6 "" >"$W/fortran.npy"
 mkdir "$W/folder"
 : >"$W/empty.txt"
 printf 'too short' >"$W/short.txt"
@@ -100,7 +134,10 @@ while IFS= read -r line; do
   job="$W/job.pbtxt"
   graph="$W/graph.pbtxt"
   # The folder of $W in column numbers does not matter: no case counts columns behind it.
-  if [[ $command == graph:* ]]; then
+  if [[ $command == rows:* ]]; then
+    command=${command#rows:}
+    sed "$script" "$W/good_rows_job.pbtxt" >"$job"
+  elif [[ $command == graph:* ]]; then
     command=${command#graph:}
     if [[ $script == @* ]]; then graph="$W/${script#@}"; else sed "$script" "$W/good_graph.pbtxt" >"$graph"; fi
     sed "s#^model.*#model { graph_file: \"$graph\" }#" "$W/good_job.pbtxt" >"$job"
@@ -117,7 +154,7 @@ done <"$table"
 
 # The good ones are good, or else the cases above prove nothing.
 sed "s#^model.*#model { graph_file: \"$W/good_graph.pbtxt\" }#" "$W/good_job.pbtxt" >"$W/good_graph_job.pbtxt"
-for job in good_job good_graph_job; do
+for job in good_job good_graph_job good_rows_job; do
   run=("$WEFT_BINARY" train "$W/$job.pbtxt" --set train.steps=2)
   ((mpi)) && run=(mpirun -n 2 "${run[@]}")
   timeout 60 "${run[@]}" >"$W/out" 2>"$W/err" || fail "$job" "a good job fails"
