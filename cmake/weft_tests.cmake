@@ -32,3 +32,22 @@ function(weft_test_binary name)
   gtest_discover_tests(${target} TEST_FILTER "*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_slow
     DISCOVERY_TIMEOUT 120 PROPERTIES LABELS slow TIMEOUT 1200 ENVIRONMENT TEST_TMPDIR=${scratch}/)
 endfunction()
+
+# weft_package_test(<test> <folder> <program>)
+#
+# Installs weft, then configures, builds and runs the project in <folder>, an outside one that says
+# find_package(weft), against it. Label cpu.
+function(weft_package_test test folder program)
+  add_test(NAME ${test}
+    COMMAND ${CMAKE_COMMAND}
+      -D source=${folder}
+      -D program=${program}
+      -D build=${PROJECT_BINARY_DIR}
+      -D work=${PROJECT_BINARY_DIR}/package/${program}
+      -D "generator=${CMAKE_GENERATOR}"
+      -D "compiler=${CMAKE_CXX_COMPILER}"
+      -D "flags=${CMAKE_CXX_FLAGS}"
+      -D "build_type=${CMAKE_BUILD_TYPE}"
+      -P ${PROJECT_SOURCE_DIR}/tests/package/run.cmake)
+  set_tests_properties(${test} PROPERTIES LABELS cpu TIMEOUT 600)
+endfunction()
