@@ -10,12 +10,13 @@ absl::StatusOr<std::unique_ptr<Actor>> HostActor::Create(const ActorContext& con
                                                          std::string_view value,
                                                          const OperandDef& operand, bool feeds) {
   if (!function) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("nothing was given to ", feeds ? "feed" : "fetch", " `", std::string(value), "`"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "nothing was given to ", feeds ? "feed" : "fetch", " `", std::string(value), "`"));
   }
-  WEFT_ASSIGN_OR_RETURN(SlotOperand slot, SlotOperand::Resolve(context.plan, context.buffers, index,
-                                                               operand, feeds));
-  if (slot.absent()) return absl::InvalidArgumentError(absl::StrCat("no buffer for `", std::string(value), "`"));
+  WEFT_ASSIGN_OR_RETURN(SlotOperand slot,
+                        SlotOperand::Resolve(context.plan, context.buffers, index, operand, feeds));
+  if (slot.absent())
+    return absl::InvalidArgumentError(absl::StrCat("no buffer for `", std::string(value), "`"));
   return std::unique_ptr<Actor>(new HostActor(context, index, function, value, slot));
 }
 

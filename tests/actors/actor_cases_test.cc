@@ -232,7 +232,8 @@ Plan SumOverRanks(int rank, int size, int collectives) {
     const int feed = b.Actor("feed" + n, compute), inc = b.Actor("inc" + n, compute);
     const int sum = b.Actor("sum" + n, comm), fetch = b.Actor("fetch" + n, out);
     const int x = b.Channel("x" + n, feed, {{inc}}, 1, 2);
-    const int y = b.Channel("y" + n, inc, {{sum}}, 2, 2), z = b.Channel("z" + n, sum, {{fetch}}, 1, 2);
+    const int y = b.Channel("y" + n, inc, {{sum}}, 2, 2),
+              z = b.Channel("z" + n, sum, {{fetch}}, 1, 2);
     b.Feed(feed, n, b.On(x));
     b.Call(inc, "increment", {b.On(x)}, {b.On(y)});
     // One tag for all: were the order of any two ranks to differ, sums would be of unlike things.
@@ -270,14 +271,14 @@ ExecutorOptions SumOptions(const KernelTable& kernels, int rank, int size, int* 
 
 TEST_F(ActorCasesTest, A7MessagesThatOvertakeOneAnother) {
   const LinkModel links{.latency = std::chrono::microseconds(20),
-                        .jitter = std::chrono::microseconds(300), .seed = 3};
+                        .jitter = std::chrono::microseconds(300),
+                        .seed = 3};
   testing::RunRanks(3, links, [&](Transport& transport) {
     ExecutorOptions options = SumOptions(kernels_, transport.rank(), 3, nullptr);
     std::atomic<int> fetched{0};
     options.fetch = [&](std::string_view name, int64_t step, int64_t m, const Operand& z) {
       int sum = 0;
-      const absl::Status status =
-          SumOptions(kernels_, 0, 3, &sum).fetch(name, step, m, z);
+      const absl::Status status = SumOptions(kernels_, 0, 3, &sum).fetch(name, step, m, z);
       fetched += sum;
       return status;
     };
@@ -300,7 +301,8 @@ TEST_F(ActorCasesTest, A8KernelErrorReachesAllRanks) {
         return absl::OkStatus();
       };
       Plan plan = SumOverRanks(rank, 3, 2);
-      if (rank == 1) plan.mutable_actors(5)->mutable_compute()->mutable_calls(0)->set_kernel("break");
+      if (rank == 1)
+        plan.mutable_actors(5)->mutable_compute()->mutable_calls(0)->set_kernel("break");
       ASSERT_TRUE(ranks.Add(plan, std::move(options)).ok());
     }
     ranks.RunSteps(4).IgnoreError();
