@@ -28,12 +28,14 @@ using Clock = std::chrono::steady_clock;
 
 double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-// Seconds per call: the best of several batches, after a warm-up. Every rank makes as many calls.
+// Seconds per call: the best of many short batches, which other programs interrupt less than few
+// long ones, after a warm-up. Every rank makes as many calls.
 double TimePerCall(int64_t bytes, const std::function<void()>& call) {
-  const int calls = static_cast<int>(std::clamp<int64_t>((64 << 20) / bytes, 3, 2000));
-  for (int i = 0; i < calls / 4 + 1; ++i) call();
+  const int calls = static_cast<int>(std::clamp<int64_t>((1 << 20) / bytes, 1, 200));
+  const int batches = static_cast<int>(std::clamp<int64_t>((512 << 20) / (bytes * calls), 5, 200));
+  for (int i = 0; i < calls + 2; ++i) call();
   double best = 1e30;
-  for (int batch = 0; batch < 5; ++batch) {
+  for (int batch = 0; batch < batches; ++batch) {
     const Clock::time_point begin = Clock::now();
     for (int i = 0; i < calls; ++i) call();
     best = std::min(best, Seconds(Clock::now() - begin) / calls);

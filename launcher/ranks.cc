@@ -2,6 +2,7 @@
 
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "runtime/memory_transport.h"
@@ -44,28 +45,35 @@ bool Ranks::speaks() { return LaunchedRank() == 0; }
 
 absl::Status Ranks::Run(const RankMain& main, const FailureReport& report) {
   if (mpi_ != nullptr) {
-    const absl::Status status = RunOne(main, *mpi_);
-    const bool reports = report != nullptr && speaks();
-    if (!status.ok() && reports) report(status);
-    const absl::Status closed = mpi_->Close();
-    if (!status.ok()) return status;
-    if (!closed.ok() && reports) report(closed);
-    return closed;
+    std::mutex mutex;  // guards own
+    absl::Status own;
+    if (report != nullptr && speaks()) {
+      mpi_->OnAgreement([&](const absl::Status& agreed) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        report(mpi_->failed_rank() == mpi_->rank() && !own.ok() ? own : agreed);
+      });
+    }
+    absl::Status status = RunOne(main, *mpi_);
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      own = std::move(status);
+    }
+    return mpi_->Close();
   }
   MemoryNetwork network(size_);
-  std::mutex mutex;
-  absl::Status first;
+  std::vector<absl::Status> own(size_);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < size_; ++rank) {
-    threads.emplace_back([&, rank] {
-      const absl::Status status = RunOne(main, network.endpoint(rank));
-      const std::lock_guard<std::mutex> lock(mutex);
-      if (first.ok()) first = status;
-    });
+    threads.emplace_back([&, rank] { own[rank] = RunOne(main, network.endpoint(rank)); });
   }
   for (std::thread& thread : threads) thread.join();
-  if (!first.ok() && report != nullptr) report(first);
-  return first;
+  absl::Status failure = network.endpoint(0).status();
+  if (failure.ok()) return failure;
+  // The rank where it began says it best.
+  const absl::Status& first = own[network.endpoint(0).failed_rank()];
+  if (!first.ok()) failure = first;
+  if (report != nullptr) report(failure);
+  return failure;
 }
 
 }  // namespace weft

@@ -26,8 +26,9 @@ class Ranks {
   // Whether this process holds rank 0, the one that speaks to the user.
   static bool speaks();
   // Runs `main` on every rank of this process and closes the transport. A rank that fails poisons
-  // the others; the first failure is returned. `report` gets it on the one process that speaks,
-  // and before ranks part: mpirun may kill the others as soon as one has left with an error.
+  // the others; the failure on which all agree is returned. `report` gets it on the one process
+  // that speaks, in the words of the rank that failed where that is here, and before ranks part:
+  // mpirun may kill the others as soon as one has left with an error.
   absl::Status Run(const RankMain& main, const FailureReport& report = nullptr);
 
  private:

@@ -156,10 +156,15 @@ void CpuCommunicator::Receive(int from, void* data, int64_t bytes, Request& requ
   transport_.Receive(world_ranks()[from], tag_, data, bytes, &request);
 }
 
+const absl::Status& CpuCommunicator::Join(const Request& request) {
+  if (request.in_flight()) transport_.Wait(request).IgnoreError();
+  return request.status();
+}
+
 absl::Status CpuCommunicator::JoinAll() {
   for (int i = 0; i < 2 * size(); ++i) {
-    WEFT_RETURN_IF_ERROR(transport_.Wait(receives_[i]));
-    WEFT_RETURN_IF_ERROR(transport_.Wait(sends_[i]));
+    WEFT_RETURN_IF_ERROR(Join(receives_[i]));
+    WEFT_RETURN_IF_ERROR(Join(sends_[i]));
   }
   return absl::OkStatus();
 }

@@ -41,6 +41,8 @@ class CpuCommunicator final : public Communicator {
 
   void Send(int to, const void* data, int64_t bytes, Request& request);
   void Receive(int from, void* data, int64_t bytes, Request& request);
+  // Waits for a request; how it ended.
+  const absl::Status& Join(const Request& request);
   // Waits for all requests in flight; the first failure.
   absl::Status JoinAll();
   // On failure poisons the transport, waits until no buffer is in use, and names the collective.

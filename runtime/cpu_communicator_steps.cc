@@ -65,7 +65,7 @@ absl::Status CpuCommunicator::ReduceBlocks(const std::byte* in, std::byte* out, 
     if ((index + 1) * piece < largest) {
       start(index + 1);
       for (int r = 0; r < size(); ++r) {
-        WEFT_RETURN_IF_ERROR(transport_.Wait(sends_[((index + 1) % 2) * size() + r]));
+        WEFT_RETURN_IF_ERROR(Join(sends_[((index + 1) % 2) * size() + r]));
       }
       SendPiece(in, piece, index + 1, element_bytes);
     }
@@ -73,7 +73,7 @@ absl::Status CpuCommunicator::ReduceBlocks(const std::byte* in, std::byte* out, 
     if (count <= 0) continue;
     for (int r = 0; r < size(); ++r) {
       sources_[r] = r == rank() ? own + index * piece * element_bytes : place(index, r);
-      WEFT_RETURN_IF_ERROR(transport_.Wait(receives_[(index % 2) * size() + r]));
+      WEFT_RETURN_IF_ERROR(Join(receives_[(index % 2) * size() + r]));
     }
     ReduceInOrder(dtype, monoid, sources_, out + index * piece * element_bytes, count);
   }
@@ -118,7 +118,7 @@ absl::Status CpuCommunicator::GatherRing(std::byte* out, int64_t element_bytes) 
   }
   for (int step = 0; step + 1 < size(); ++step) {
     const int r = block(step);
-    if (step > 0) WEFT_RETURN_IF_ERROR(transport_.Wait(receives_[step]));
+    if (step > 0) WEFT_RETURN_IF_ERROR(Join(receives_[step]));
     if (BlockSize(r) == 0) continue;
     Send(next, out + offsets_[r] * element_bytes, BlockSize(r) * element_bytes, sends_[step]);
   }
@@ -131,7 +131,7 @@ absl::Status CpuCommunicator::BroadcastTree(void* data, int64_t bytes, int root)
   while (step < size() && (position & step) == 0) step *= 2;
   if (position != 0) {
     Receive((position - step + root) % size(), data, bytes, receives_[0]);
-    WEFT_RETURN_IF_ERROR(transport_.Wait(receives_[0]));
+    WEFT_RETURN_IF_ERROR(Join(receives_[0]));
   }
   int children = 0;
   for (step /= 2; step > 0; step /= 2) {
@@ -153,9 +153,9 @@ absl::Status CpuCommunicator::BroadcastChain(std::byte* data, int64_t bytes, int
     if (position > 0 && after < bytes) {
       Receive(previous, data + after, length(after), receives_[1 - slot]);
     }
-    WEFT_RETURN_IF_ERROR(transport_.Wait(receives_[slot]));
+    WEFT_RETURN_IF_ERROR(Join(receives_[slot]));
     if (position + 1 == size()) continue;
-    WEFT_RETURN_IF_ERROR(transport_.Wait(sends_[slot]));
+    WEFT_RETURN_IF_ERROR(Join(sends_[slot]));
     Send(next, data + begin, length(begin), sends_[slot]);
   }
   return JoinAll();

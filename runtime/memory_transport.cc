@@ -35,6 +35,13 @@ void MemoryTransport::SendNote(int to, std::string_view note) {
   network_.endpoints_[to]->HearNote(rank(), note);
 }
 
+// A network in memory takes one failure: ranks never know two.
+absl::Status MemoryTransport::Close() {
+  const absl::Status failure = status();
+  if (!failure.ok()) Agree(failed_rank(), failure);
+  return failure;
+}
+
 void MemoryTransport::Poison(const absl::Status& status) { network_.Poison(rank(), status); }
 
 MemoryNetwork::MemoryNetwork(int size, const LinkModel& links)
@@ -130,7 +137,7 @@ void MemoryNetwork::Poison(int origin, const absl::Status& status) {
     flights.swap(flights_);
   }
   for (const std::unique_ptr<MemoryTransport>& endpoint : endpoints_) {
-    endpoint->MarkPoisoned(failure);
+    endpoint->MarkPoisoned(origin, failure);
   }
   for (const Flight& flight : flights) {
     flight.send->Complete(failure);

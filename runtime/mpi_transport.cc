@@ -10,12 +10,14 @@
 #include <future>
 #include <limits>
 #include <list>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/collective_bytes.h"
 #include "runtime/polled_transport.h"
 
 namespace weft {
@@ -37,6 +39,15 @@ using ControlMessage = std::array<char, 4096>;
 constexpr int32_t kNote = -1;
 static_assert(Transport::kNoteBytes + sizeof(kNote) <= sizeof(ControlMessage));
 
+absl::Status FailureIn(const ControlMessage& message) {
+  int32_t code = 0;
+  std::memcpy(&code, message.data(), sizeof(code));
+  return absl::Status(static_cast<absl::StatusCode>(code), message.data() + sizeof(code));
+}
+
+// While data is in flight, one poll in so many asks for failures and notes.
+constexpr int kPollsWithoutControl = 16;
+
 class MpiTransport final : public PolledTransport {
  public:
   struct World {
@@ -54,23 +65,39 @@ class MpiTransport final : public PolledTransport {
  private:
   void Start(Request* request) override;
   bool Poll() override;
-  int64_t in_flight() const override { return static_cast<int64_t>(handles_.size()) - 1; }
+  int64_t in_flight() const override {
+    return static_cast<int64_t>(handles_.size()) + (unwanted_ == MPI_REQUEST_NULL ? 0 : 1);
+  }
   void TellFailure() override;
   void StartNote(int to, std::string_view note) override;
   void FailAll() override;
-  void StartMeeting() override { MPI_Ibarrier(world_.control, &meeting_); }
-  bool Met() override;
+  void StartMeeting(int failed_rank) override;
+  bool Met(Agreement* agreement) override;
+  void StartParting() override { MPI_Ibarrier(world_.control, &meeting_); }
+  bool Parted() override { return unwanted_ == MPI_REQUEST_NULL && MeetingDone(); }
   void Finalize() override;
   void Abort() override {
     const bool stalled = failure().code() == absl::StatusCode::kDeadlineExceeded;
     MPI_Abort(MPI_COMM_WORLD, stalled ? kAbortCodeOfStall : kAbortCode);
   }
 
-  void FinishPart(size_t index, const MPI_Status& status, int error);
+  // Starts one message of a request.
+  void StartPart(Request* request, char* data, int64_t length);
+  // One message of `request` has ended.
+  void FinishPart(Request* request, const MPI_Status& status, int error);
+  // Whether a message of `request` may have been cancelled.
+  bool MayBeCancelled(const Request& request) const {
+    return !failure().ok() || request.wire.bytes >= chunk_bytes_;
+  }
+  void CancelRest(const Request* request);
   absl::Status ResultOf(const Request::Wire& wire) const;
   void RemovePart(size_t index);
+  bool PollData();
+  bool PollControl();
+  void TakeUnwanted();
   void PostControlReceive();
   void ReceiveControl(const MPI_Status& status);
+  bool MeetingDone();
 
   const int64_t chunk_bytes_;
   World world_;
@@ -80,17 +107,22 @@ class MpiTransport final : public PolledTransport {
     MPI_Request handle = MPI_REQUEST_NULL;
   };
 
-  // Slot 0 of handles_ and parts_ receives control messages; each other slot is one MPI message,
-  // part of request parts_[i].
+  // Each slot is one MPI message, part of request parts_[i].
   std::vector<MPI_Request> handles_;
   std::vector<Request*> parts_;
   std::vector<int> indices_;  // of MPI_Testsome, as long as handles_ at least
   std::vector<MPI_Status> statuses_;
-  std::vector<MPI_Request> orphans_;  // sends whose requests have failed already
+  MPI_Request control_ = MPI_REQUEST_NULL;  // receives into incoming_
+  int polls_without_control_ = 0;
+  MPI_Request unwanted_ = MPI_REQUEST_NULL;  // receives, after a failure, what nobody will
+  std::unique_ptr<char[]> discarded_;        // where it goes
+  std::vector<MPI_Request> told_;            // sends of outgoing_
   MPI_Request meeting_ = MPI_REQUEST_NULL;
+  bool counted_ = false;  // the meeting knows whose failure it is
+  int failed_rank_ = 0;   // the lowest that a rank came with
   std::list<OutgoingNote> notes_;
   ControlMessage incoming_;
-  ControlMessage outgoing_;  // a failure
+  ControlMessage outgoing_;  // this rank's failure
 };
 
 absl::StatusOr<MpiTransport::World> MpiTransport::Initialize() {
@@ -117,11 +149,7 @@ absl::StatusOr<MpiTransport::World> MpiTransport::Initialize() {
 MpiTransport::MpiTransport(const MpiOptions& options, const World& world)
     : PolledTransport(world.rank, world.size, options.abort_after),
       chunk_bytes_(options.chunk_bytes),
-      world_(world),
-      handles_(1, MPI_REQUEST_NULL),
-      parts_(1, nullptr),
-      indices_(1),
-      statuses_(1) {
+      world_(world) {
   PostControlReceive();
 }
 
@@ -130,72 +158,88 @@ MpiTransport::MpiTransport(const MpiOptions& options, const World& world)
 // their tag, so they must all be started before the next request is.
 void MpiTransport::Start(Request* request) {
   Request::Wire& wire = request->wire;
+  char* const data = static_cast<char*>(wire.data);
+  if (wire.bytes < chunk_bytes_) {
+    wire.parts = 1;
+    StartPart(request, data, wire.bytes);
+    return;
+  }
   const int64_t parts = wire.bytes / chunk_bytes_ + 1;
   wire.parts = parts;
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t begin = part * chunk_bytes_;
-    const int length = static_cast<int>(std::min(chunk_bytes_, wire.bytes - begin));
-    char* const data = static_cast<char*>(wire.data) + begin;
-    const int tag = static_cast<int>(wire.tag);
-    MPI_Request handle = MPI_REQUEST_NULL;
-    const int code = wire.is_send
-                         ? MPI_Isend(data, length, MPI_BYTE, wire.peer, tag, world_.data, &handle)
-                         : MPI_Irecv(data, length, MPI_BYTE, wire.peer, tag, world_.data, &handle);
-    if (code != MPI_SUCCESS) {
-      wire.error = wire.error == 0 ? code : wire.error;
-      handle = MPI_REQUEST_NULL;
-      if (--wire.parts == 0) Finish(request, ResultOf(wire));
-      continue;
-    }
-    handles_.push_back(handle);
-    parts_.push_back(request);
+    StartPart(request, data + begin, std::min(chunk_bytes_, wire.bytes - begin));
   }
+}
+
+void MpiTransport::StartPart(Request* request, char* data, int64_t length) {
+  const Request::Wire& wire = request->wire;
+  const int count = static_cast<int>(length);
+  const int tag = static_cast<int>(wire.tag);
+  MPI_Request handle = MPI_REQUEST_NULL;
+  int code = wire.is_send ? MPI_Isend(data, count, MPI_BYTE, wire.peer, tag, world_.data, &handle)
+                          : MPI_Irecv(data, count, MPI_BYTE, wire.peer, tag, world_.data, &handle);
+  MPI_Status status{};
+  int done = code != MPI_SUCCESS;
+  // A short message has mostly left already.
+  if (done == 0 && wire.is_send && length <= kEagerBytes) code = MPI_Test(&handle, &done, &status);
+  if (done != 0) {
+    FinishPart(request, status, code);
+    return;
+  }
+  handles_.push_back(handle);
+  parts_.push_back(request);
   if (statuses_.size() < handles_.size()) {
     statuses_.resize(2 * handles_.size());
     indices_.resize(2 * handles_.size());
   }
 }
 
+// Failures and notes are rare, so that most polls look for data alone.
 bool MpiTransport::Poll() {
+  bool progress = !handles_.empty() && PollData();
+  if (!handles_.empty() && ++polls_without_control_ < kPollsWithoutControl) return progress;
+  polls_without_control_ = 0;
+  progress |= PollControl();
+  if (!failure().ok()) TakeUnwanted();
+  return progress;
+}
+
+bool MpiTransport::PollData() {
   int completed = 0;
   const int code = MPI_Testsome(static_cast<int>(handles_.size()), handles_.data(), &completed,
                                 indices_.data(), statuses_.data());
   if (completed == MPI_UNDEFINED || completed == 0) return false;
   const bool errors = code == MPI_ERR_IN_STATUS;
-  const MPI_Status* control = nullptr;
   for (int i = 0; i < completed; ++i) {
-    const int index = indices_[i];
-    if (index == 0) {
-      control = &statuses_[i];
-      continue;
-    }
-    FinishPart(index, statuses_[i], errors ? statuses_[i].MPI_ERROR : MPI_SUCCESS);
+    Request* const request = std::exchange(parts_[indices_[i]], nullptr);
+    FinishPart(request, statuses_[i], errors ? statuses_[i].MPI_ERROR : MPI_SUCCESS);
   }
-  for (size_t index = handles_.size() - 1; index > 0; --index) {
+  for (size_t index = handles_.size(); index-- > 0;) {
     if (parts_[index] == nullptr) RemovePart(index);
   }
-  if (control != nullptr) ReceiveControl(*control);
   return true;
 }
 
-void MpiTransport::FinishPart(size_t index, const MPI_Status& status, int error) {
-  Request* const request = std::exchange(parts_[index], nullptr);
+void MpiTransport::FinishPart(Request* request, const MPI_Status& status, int error) {
   Request::Wire& wire = request->wire;
-  int cancelled = 0;
-  MPI_Test_cancelled(&status, &cancelled);
-  int count = 0;
-  if (!wire.is_send && cancelled == 0) MPI_Get_count(&status, MPI_BYTE, &count);
-  wire.moved += count;
-  if (error != MPI_SUCCESS && wire.error == 0) wire.error = error;
-  --wire.parts;
-  // A short part before the last means that the sender's message ends here.
-  if (!wire.is_send && wire.parts > 0 && (error != MPI_SUCCESS || count < chunk_bytes_)) {
-    for (size_t i = 1; i < handles_.size(); ++i) {
-      if (parts_[i] == request && handles_[i] != MPI_REQUEST_NULL) MPI_Cancel(&handles_[i]);
-    }
+  if (!wire.is_send) {
+    int cancelled = 0;
+    if (MayBeCancelled(*request)) MPI_Test_cancelled(&status, &cancelled);
+    int count = 0;
+    if (cancelled == 0) MPI_Get_count(&status, MPI_BYTE, &count);
+    wire.moved += count;
+    // A short part before the last means that the sender's message ends here.
+    if (wire.parts > 1 && (error != MPI_SUCCESS || count < chunk_bytes_)) CancelRest(request);
   }
-  if (wire.parts > 0) return;
-  Finish(request, ResultOf(wire));
+  if (error != MPI_SUCCESS && wire.error == 0) wire.error = error;
+  if (--wire.parts == 0) Finish(request, ResultOf(wire));
+}
+
+void MpiTransport::CancelRest(const Request* request) {
+  for (size_t i = 0; i < handles_.size(); ++i) {
+    if (parts_[i] == request && handles_[i] != MPI_REQUEST_NULL) MPI_Cancel(&handles_[i]);
+  }
 }
 
 absl::Status MpiTransport::ResultOf(const Request::Wire& wire) const {
@@ -220,7 +264,15 @@ void MpiTransport::RemovePart(size_t index) {
 
 void MpiTransport::PostControlReceive() {
   MPI_Irecv(incoming_.data(), static_cast<int>(incoming_.size()), MPI_BYTE, MPI_ANY_SOURCE, 0,
-            world_.control, &handles_[0]);
+            world_.control, &control_);
+}
+
+bool MpiTransport::PollControl() {
+  int done = 0;
+  MPI_Status status;
+  MPI_Test(&control_, &done, &status);
+  if (done != 0) ReceiveControl(status);
+  return done != 0;
 }
 
 void MpiTransport::ReceiveControl(const MPI_Status& status) {
@@ -234,7 +286,7 @@ void MpiTransport::ReceiveControl(const MPI_Status& status) {
   if (code == kNote) {
     HearNote(from, text);
   } else {
-    HearFailure(absl::Status(static_cast<absl::StatusCode>(code), text.c_str()));
+    HearFailure(from, absl::Status(static_cast<absl::StatusCode>(code), text.c_str()));
   }
 }
 
@@ -259,37 +311,72 @@ void MpiTransport::TellFailure() {
   std::memcpy(outgoing_.data() + sizeof(code), failure().message().data(), length);
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
-    orphans_.emplace_back();
+    told_.emplace_back();
     MPI_Isend(outgoing_.data(), static_cast<int>(outgoing_.size()), MPI_BYTE, peer, 0,
-              world_.control, &orphans_.back());
+              world_.control, &told_.back());
   }
 }
 
-// A receive is cancelled, so that nothing writes to its buffer once its request is done. A send
-// cannot be; no peer will take it any more.
+// Receives are cancelled. Sends cannot be: they end when the other rank takes them (TakeUnwanted),
+// or with the process, should it not.
 void MpiTransport::FailAll() {
-  for (size_t index = handles_.size() - 1; index > 0; --index) {
-    Request* const request = parts_[index];
-    if (!request->wire.is_send) {
-      MPI_Cancel(&handles_[index]);
-      continue;
-    }
-    orphans_.push_back(handles_[index]);
-    RemovePart(index);
-    if (--request->wire.parts == 0) Finish(request, failure());
+  for (size_t index = 0; index < handles_.size(); ++index) {
+    if (!parts_[index]->wire.is_send) MPI_Cancel(&handles_[index]);
   }
 }
 
-bool MpiTransport::Met() {
-  int met = 0;
-  MPI_Test(&meeting_, &met, MPI_STATUS_IGNORE);
-  return met != 0;
+// Takes what nobody will receive any more, one message after the other, so that the senders'
+// buffers come free. Whole messages: Open MPI 4.1 overruns a buffer into which a probed one does
+// not fit.
+void MpiTransport::TakeUnwanted() {
+  for (;;) {
+    int done = 0;
+    MPI_Test(&unwanted_, &done, MPI_STATUS_IGNORE);
+    if (done == 0) return;
+    discarded_ = nullptr;
+    int found = 0;
+    int count = 0;
+    MPI_Message message = MPI_MESSAGE_NULL;
+    MPI_Status status;
+    MPI_Improbe(MPI_ANY_SOURCE, MPI_ANY_TAG, world_.data, &found, &message, &status);
+    if (found == 0) return;
+    MPI_Get_count(&status, MPI_BYTE, &count);
+    discarded_ = std::make_unique_for_overwrite<char[]>(count);
+    MPI_Imrecv(discarded_.get(), count, MPI_BYTE, &message, &unwanted_);
+  }
+}
+
+void MpiTransport::StartMeeting(int failed_rank) {
+  failed_rank_ = failed_rank;
+  MPI_Iallreduce(MPI_IN_PLACE, &failed_rank_, 1, MPI_INT, MPI_MIN, world_.control, &meeting_);
+}
+
+// First whose failure it is, then that rank tells it: others may have heard only of another one.
+bool MpiTransport::Met(Agreement* agreement) {
+  if (!MeetingDone()) return false;
+  if (failed_rank_ == size()) return true;
+  if (!counted_) {
+    counted_ = true;
+    MPI_Ibcast(outgoing_.data(), static_cast<int>(outgoing_.size()), MPI_BYTE, failed_rank_,
+               world_.control, &meeting_);
+    return false;
+  }
+  *agreement = {failed_rank_, FailureIn(outgoing_)};
+  return true;
+}
+
+bool MpiTransport::MeetingDone() {
+  int done = 0;
+  MPI_Test(&meeting_, &done, MPI_STATUS_IGNORE);
+  return done != 0;
 }
 
 void MpiTransport::Finalize() {
-  MPI_Cancel(&handles_[0]);
-  MPI_Wait(&handles_[0], MPI_STATUS_IGNORE);
-  for (MPI_Request& orphan : orphans_) MPI_Request_free(&orphan);
+  MPI_Cancel(&control_);
+  MPI_Wait(&control_, MPI_STATUS_IGNORE);
+  for (MPI_Request& told : told_) {
+    if (told != MPI_REQUEST_NULL) MPI_Request_free(&told);
+  }
   for (OutgoingNote& note : notes_) {
     if (note.handle != MPI_REQUEST_NULL) MPI_Request_free(&note.handle);
   }

@@ -11,7 +11,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A waiting thread polls this often, the first few without a yield, before it leaves that to the
+// A waiting thread polls this often in one go, then with yields, before it leaves that to the
 // transport's thread and sleeps.
 constexpr int kEagerPolls = 50;
 constexpr int kWaitingPolls = 2000;
@@ -54,12 +54,8 @@ void PolledTransport::Submit(Request* request) {
 bool PolledTransport::StartAtOnce(Request* request) {
   if (queue_.news() || queue_.sleeping() || serving_.exchange(true)) return false;
   const bool free = failure_.ok() && !queue_.news();
-  if (free) {
-    StartOne(request);
-    in_flight_.store(in_flight(), std::memory_order_relaxed);
-  }
-  serving_.store(false);
-  if (queue_.news()) TryServe(/*poll=*/false);
+  if (free) StartOne(request);
+  Release();
   return free;
 }
 
@@ -73,10 +69,15 @@ void PolledTransport::StartOne(Request* request) {
 
 absl::Status PolledTransport::Wait(const Request& request) {
   if (!request.in_flight()) return request.status();
+  PollEagerly(request);
+  if (!request.in_flight()) {
+    if (blocked_.load() > 0) queue_.Rouse();
+    return request.status();
+  }
   waiting_.fetch_add(1);
   for (int i = 0; i < kWaitingPolls && request.in_flight(); ++i) {
     TryServe(/*poll=*/true);
-    if (i >= kEagerPolls && request.in_flight()) std::this_thread::yield();
+    if (request.in_flight()) std::this_thread::yield();
   }
   const bool blocks = request.in_flight();
   if (blocks) blocked_.fetch_add(1);
@@ -96,17 +97,40 @@ void PolledTransport::SendNote(int to, std::string_view note) {
 
 void PolledTransport::Poison(const absl::Status& status) {
   const absl::Status failure = FailureOf(rank(), status);
-  if (queue_.Poison(failure, /*here=*/true)) MarkPoisoned(failure);
+  if (queue_.Poison(rank(), failure, /*here=*/true)) MarkPoisoned(rank(), failure);
 }
 
-void PolledTransport::HearFailure(const absl::Status& failure) {
-  if (queue_.Poison(failure, /*here=*/false)) MarkPoisoned(failure);
+void PolledTransport::HearFailure(int origin, const absl::Status& failure) {
+  if (queue_.Poison(origin, failure, /*here=*/false)) MarkPoisoned(origin, failure);
 }
 
 absl::Status PolledTransport::Close() {
   queue_.Close();
   if (thread_.joinable()) thread_.join();
   return status();
+}
+
+// The library is taken once, not once a poll: the two atomic exchanges cost about as much as a
+// poll.
+void PolledTransport::PollEagerly(const Request& request) {
+  if (serving_.exchange(true)) return;
+  polling_.store(true, std::memory_order_relaxed);
+  for (int i = 0; i < kEagerPolls && request.in_flight(); ++i) {
+    if (queue_.news()) StartSubmitted();
+    Poll();
+  }
+  polling_.store(false, std::memory_order_relaxed);
+  Release();
+}
+
+void PolledTransport::Release() {
+  in_flight_.store(in_flight(), std::memory_order_relaxed);
+  serving_.store(false);
+  if (queue_.news()) TryServe(/*poll=*/false);
+}
+
+bool PolledTransport::OthersPoll() const {
+  return polling_.load(std::memory_order_relaxed) || waiting_.load() > 0;
 }
 
 bool PolledTransport::TryServe(bool poll) {
@@ -126,6 +150,7 @@ bool PolledTransport::StartSubmitted() {
   closing_ = work.closing;
   if (failure_.ok() && !work.poison.ok()) {
     failure_ = work.poison;
+    failed_rank_ = work.origin;
     failed_at_ = Clock::now();
     if (work.tell_poison) TellFailure();
     while (Request* request = self_.Take()) Finish(request, failure_);
@@ -160,26 +185,42 @@ void PolledTransport::Serve() {
   int failed_polls = 0;
   for (;;) {
     const uint64_t seen = queue_.changes();
-    const bool poll = waiting_.load(std::memory_order_relaxed) == 0;
-    failed_polls = TryServe(poll) ? 0 : failed_polls + 1;
-    while (serving_.exchange(true)) std::this_thread::sleep_for(kLongNap);
-    AbortWhenOverdue();
-    if (closing_ && in_flight() == 0) break;  // keeps serving_: it alone uses the library now
-    serving_.store(false);
-    if (failed_polls > 0 && !queue_.news()) Rest(failed_polls, seen);
+    failed_polls = TryServe(/*poll=*/!OthersPoll()) ? 0 : failed_polls + 1;
+    if (!serving_.exchange(true)) {
+      AbortWhenOverdue();
+      if (closing_ && in_flight() == 0) break;  // keeps serving_: it alone uses the library now
+      serving_.store(false);
+    }
+    if (queue_.news()) {
+      std::this_thread::yield();  // to the thread that looks after them
+    } else if (failed_polls > 0) {
+      Rest(failed_polls, seen);
+    }
   }
-  StartMeeting();
-  for (int polls = 0; !Met(); ++polls) {
+  Leave();
+  Finalize();
+}
+
+void PolledTransport::Leave() {
+  StartMeeting(failure_.ok() ? size() : failed_rank_);
+  Agreement agreement;
+  PollUntil([&] { return Met(&agreement); });
+  if (!agreement.failure.ok()) Agree(agreement.failed_rank, agreement.failure);
+  StartParting();
+  PollUntil([&] { return Parted(); });
+}
+
+void PolledTransport::PollUntil(const std::function<bool()>& reached) {
+  for (int polls = 0; !reached(); ++polls) {
     if (queue_.news()) StartSubmitted();
     Poll();
     AbortWhenOverdue();
     std::this_thread::sleep_for(polls < kBusyPolls ? kShortNap : kLongNap);
   }
-  Finalize();
 }
 
 void PolledTransport::Rest(int failed_polls, uint64_t seen) {
-  if (waiting_.load() > 0) {
+  if (OthersPoll()) {
     queue_.Doze(kDoze);  // ends early when the last of them stops while another needs polls
   } else if (failed_polls < kBusyPolls) {
     std::this_thread::yield();
@@ -192,7 +233,11 @@ void PolledTransport::Rest(int failed_polls, uint64_t seen) {
 }
 
 void PolledTransport::AbortWhenOverdue() {
-  if (failure_.ok() || Clock::now() - failed_at_ < abort_after_) return;
+  if (failure_.ok()) return;
+  // Rank 0 first: it is the one that speaks of the failure, if it still can.
+  const auto patience = rank() == 0 ? abort_after_ : abort_after_ + abort_after_ / 10;
+  if (Clock::now() - failed_at_ < patience) return;
+  Agree(failed_rank_, failure_);
   LOG(ERROR) << "rank " << rank() << ": aborting all ranks, for some did not end within "
              << abort_after_.count() << " ms of the failure: " << failure_;
   Abort();

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <thread>
 
 #include "runtime/self_messages.h"
@@ -46,19 +47,28 @@ class PolledTransport : public Transport {
   virtual void TellFailure() = 0;
   // Starts a note to another rank, where Poll hands it to HearNote.
   virtual void StartNote(int to, std::string_view note) = 0;
-  // Ends all that is in flight with failure(): at once, or by a later Poll where a buffer is in
-  // use.
+  // Makes all that is in flight end with failure(), by later Polls: a request is done only when its
+  // buffer is not in use any more. From here on Poll also takes, and forgets, what other ranks send
+  // to this one, so that their requests end as well.
   virtual void FailAll() = 0;
-  // Begins to meet all ranks a last time; and whether all have come.
-  virtual void StartMeeting() = 0;
-  virtual bool Met() = 0;
+  // Begins to meet all ranks, each of which names the rank whose failure it knows, or size().
+  virtual void StartMeeting(int failed_rank) = 0;
+  // Whether all have come and know the lowest of those ranks, and its failure() (OK if none).
+  struct Agreement {
+    int failed_rank = 0;
+    absl::Status failure;
+  };
+  virtual bool Met(Agreement* agreement) = 0;
+  // Begins to part; and whether all have begun.
+  virtual void StartParting() = 0;
+  virtual bool Parted() = 0;
   // Ends the library; the last call.
   virtual void Finalize() = 0;
   // Ends all processes.
   virtual void Abort() = 0;
 
-  // For Poll: another rank has failed.
-  void HearFailure(const absl::Status& failure);
+  // For Poll: rank `origin` has failed.
+  void HearFailure(int origin, const absl::Status& failure);
   // The failure, from the moment on at which nothing more may start.
   const absl::Status& failure() const { return failure_; }
 
@@ -69,22 +79,33 @@ class PolledTransport : public Transport {
   void StartOne(Request* request);
   // Uses the library unless another thread does; whether anything moved.
   bool TryServe(bool poll);
+  // Polls a few times for `request` in one go, unless another thread uses the library.
+  void PollEagerly(const Request& request);
+  // Hands the library back, and looks after what came while it was held.
+  void Release();
+  bool OthersPoll() const;
   bool StartSubmitted();
   void StartSelf(Request* request);
   void Rest(int failed_polls, uint64_t seen);
+  // Meets all ranks, agrees with them on the failure, and parts.
+  void Leave();
+  // Polls until `reached` or the deadline after a failure.
+  void PollUntil(const std::function<bool()>& reached);
   void AbortWhenOverdue();
 
   const std::chrono::milliseconds abort_after_;
   std::thread thread_;
   ServiceQueue queue_;
   std::atomic<bool> serving_{false};   // held by the one thread that uses the library
-  std::atomic<int> waiting_{0};        // threads that poll in Wait
+  std::atomic<bool> polling_{false};   // the thread that holds serving_ polls in Wait
+  std::atomic<int> waiting_{0};        // threads that poll in Wait and yield in between
   std::atomic<int> blocked_{0};        // threads in Wait that leave polling to others
   std::atomic<int64_t> in_flight_{0};  // in_flight() after the last service
 
   // Guarded by serving_.
   SelfMessages self_;
   absl::Status failure_;
+  int failed_rank_ = -1;
   std::chrono::steady_clock::time_point failed_at_;
   bool closing_ = false;
 };

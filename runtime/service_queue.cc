@@ -32,11 +32,12 @@ void ServiceQueue::PushNote(int to, std::string_view text) {
   if (wake) wake_.notify_one();
 }
 
-bool ServiceQueue::Poison(const absl::Status& failure, bool here) {
+bool ServiceQueue::Poison(int origin, const absl::Status& failure, bool here) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!work_.poison.ok()) return false;
     work_.poison = failure;
+    work_.origin = origin;
     work_.tell_poison = here;
     roused_ = true;
     NoteChange();

@@ -28,6 +28,7 @@ class ServiceQueue {
     RequestList requests;
     std::vector<Note> notes;
     absl::Status poison;
+    int origin = -1;           // the rank where the poison began
     bool tell_poison = false;  // it began here, and this is the first Take since
     bool closing = false;
   };
@@ -35,8 +36,8 @@ class ServiceQueue {
   // Takes the request, or answers the poison.
   absl::Status Push(Request* request);
   void PushNote(int to, std::string_view text);
-  // Records the failure; false if there was one. `here`: this rank is its origin.
-  bool Poison(const absl::Status& failure, bool here);
+  // Records the failure of rank `origin`; false if there was one. `here`: that is this rank.
+  bool Poison(int origin, const absl::Status& failure, bool here);
   void Close();
 
   // Whether there is something that Take has not given out.

@@ -74,6 +74,16 @@ void Transport::OnPoison(std::function<void(const absl::Status&)> hook) {
   hook(status);
 }
 
+int Transport::failed_rank() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return failed_rank_;
+}
+
+void Transport::OnAgreement(std::function<void(const absl::Status&)> hook) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  agreement_hook_ = std::move(hook);
+}
+
 void Transport::OnNote(std::function<void(int from, std::string_view note)> listener) {
   std::lock_guard<std::mutex> lock(listener_mutex_);
   listener_ = std::move(listener);
@@ -129,16 +139,28 @@ void Transport::Finish(Request* request, absl::Status status) {
   request->Complete(std::move(status));
 }
 
-bool Transport::MarkPoisoned(const absl::Status& status) {
+bool Transport::MarkPoisoned(int origin, const absl::Status& status) {
   std::function<void(const absl::Status&)> hook;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!status_.ok()) return false;
     status_ = status;
+    failed_rank_ = origin;
     hook = std::move(hook_);
   }
   if (hook) hook(status);
   return true;
+}
+
+void Transport::Agree(int origin, const absl::Status& status) {
+  std::function<void(const absl::Status&)> hook;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    status_ = status;
+    failed_rank_ = origin;
+    hook = std::exchange(agreement_hook_, nullptr);
+  }
+  if (hook) hook(status);
 }
 
 absl::Status Transport::FailureOf(int origin, const absl::Status& status) {

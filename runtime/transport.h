@@ -88,7 +88,9 @@ class RequestList {
 // receive's fails (InvalidArgument naming both ranks, the tag and both sizes).
 //
 // The first Poison on any rank ends the network: on every rank all pending and later requests
-// complete with its status.
+// complete with its status. A buffer is in use until its request is done, after a failure too.
+// Where ranks are processes that fail at the same time, a rank may know another failure than the
+// next one, until all come out of Close with one: that of the lowest rank among them.
 class Transport {
  public:
   // Tags of callers are below this (MPI guarantees few bits); those above are the transport's own.
@@ -114,8 +116,8 @@ class Transport {
   // calls are ignored. Every rank's status() becomes "rank N failed: ..." with the same code.
   virtual void Poison(const absl::Status& status) = 0;
   // Leaves the network once every rank does: the last call on a transport, with no request in
-  // flight. Answers status(). Where ranks are processes and one stays away past the deadline, all
-  // are aborted.
+  // flight. Answers status(), the same on all ranks. Where ranks are processes and one stays away
+  // past the deadline, all are aborted.
   virtual absl::Status Close() = 0;
 
   // Bytes of the longest note.
@@ -131,9 +133,14 @@ class Transport {
 
   // OK, or the failure that poisoned the network.
   absl::Status status() const;
+  // The rank where that failure began; -1 if there is none.
+  int failed_rank() const;
   // Calls `hook` once when the network is poisoned, here or elsewhere (at once if it is already),
   // on any thread. It must not block.
   void OnPoison(std::function<void(const absl::Status&)> hook);
+  // Calls `hook` once with the failure that all ranks come out with, before any of them has left;
+  // or with status() before they are aborted. On any thread; not after Close. It must not block.
+  void OnAgreement(std::function<void(const absl::Status&)> hook);
 
   // Payload bytes of completed sends to, and receives from, `peer` so far.
   int64_t bytes_sent(int peer) const { return bytes_[peer].sent.load(std::memory_order_relaxed); }
@@ -151,8 +158,10 @@ class Transport {
               Request* request);
   // Counts the payload and completes the request.
   void Finish(Request* request, absl::Status status);
-  // Records the failure and runs the hook; false if one was recorded before.
-  bool MarkPoisoned(const absl::Status& status);
+  // Records the failure of `origin` and runs the hook; false if one was recorded before.
+  bool MarkPoisoned(int origin, const absl::Status& status);
+  // Records the failure that all ranks agree on, in place of any other, and runs the hook, once.
+  void Agree(int origin, const absl::Status& status);
   // Hands a note to the listener, if there is one.
   void HearNote(int from, std::string_view note);
   // `status` as every rank is told it.
@@ -167,9 +176,11 @@ class Transport {
   const int rank_;
   const int size_;
   std::unique_ptr<PeerBytes[]> bytes_;
-  mutable std::mutex mutex_;  // guards status_ and hook_
+  mutable std::mutex mutex_;  // guards the four below
   absl::Status status_;
+  int failed_rank_ = -1;
   std::function<void(const absl::Status&)> hook_;
+  std::function<void(const absl::Status&)> agreement_hook_;
   std::mutex listener_mutex_;  // held while it is called
   std::function<void(int from, std::string_view note)> listener_;
 };

@@ -1,5 +1,6 @@
 // A failure on one rank reaches the others over MPI, and all of them still leave cleanly. With
-// --absent (abort.sh) the others never come to Close, and the failed rank aborts them.
+// --absent (abort.sh) the others never come to Close, and the failed rank aborts them. With --all
+// (agree.sh) all fail at once, and each prints what Close answered.
 #include <chrono>
 #include <cstdio>
 #include <string_view>
@@ -15,6 +16,10 @@ int main(int argc, char** argv) {
   if (!transport.ok()) {
     std::fprintf(stderr, "%s\n", transport.status().ToString().c_str());
     return 1;
+  }
+  if (argc > 1 && std::string_view(argv[1]) == "--all") {
+    std::printf("%s\n", weft::testing::AgreedFailure(**transport).c_str());
+    return ::testing::Test::HasFailure() ? 1 : 0;
   }
   weft::testing::PoisonReachesAllRanks(**transport);
   if (absent && (*transport)->rank() == 0) {

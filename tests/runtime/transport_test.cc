@@ -2,6 +2,9 @@
 #include "runtime/transport.h"
 
 #include <chrono>
+#include <mutex>
+#include <set>
+#include <string>
 
 #include "gtest/gtest.h"
 #include "runtime/memory_transport.h"
@@ -44,6 +47,19 @@ TEST(Transport, PoisonReachesAllRanksInMemory) {
   for (const int size : {1, 2, 4}) {
     RunRanks(size, {}, PoisonReachesAllRanks);
     RunRanks(size, Reordering(size), PoisonReachesAllRanks);
+  }
+}
+
+TEST(Transport, RanksThatFailAtOnceAgreeOnOneFailure) {
+  for (const int size : {2, 4}) {
+    std::mutex mutex;
+    std::set<std::string> answers;
+    RunRanks(size, {}, [&](Transport& transport) {
+      const std::string answer = testing::AgreedFailure(transport);
+      const std::lock_guard<std::mutex> lock(mutex);
+      answers.insert(answer);
+    });
+    EXPECT_EQ(answers.size(), 1u);
   }
 }
 

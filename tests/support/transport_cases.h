@@ -288,4 +288,29 @@ inline void PoisonReachesAllRanks(Transport& t) {
   EXPECT_TRUE(told);
 }
 
+// Also the last case of a network: all ranks fail at once, each for a reason of its own, with sends
+// in flight that nobody takes. The buffers come free, and Close answers one failure, which is
+// returned for comparison with the other ranks'.
+inline std::string AgreedFailure(Transport& t) {
+  constexpr int kSends = 3;
+  Request sends[kSends];
+  auto large = std::make_unique<std::vector<char>>(3 << 20, 'x');
+  Barrier(t).IgnoreError();  // or a faster rank has failed already
+  for (int i = 0; i < kSends; ++i) t.Send(Next(t), 10 + i, large->data(), large->size(), &sends[i]);
+  std::atomic<int> agreed{0};
+  t.OnAgreement([&agreed](const absl::Status& status) { agreed += status.ok() ? 100 : 1; });
+  t.Poison(absl::InternalError("reason " + std::to_string(t.rank())));
+  for (Request& send : sends) {
+    EXPECT_FALSE(send.Wait().ok() && t.size() > 1);
+  }
+  large.reset();
+  const absl::Status closed = t.Close();
+  EXPECT_EQ(closed, t.status());
+  EXPECT_EQ(closed.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(agreed, 1);
+  const std::string origin = std::to_string(t.failed_rank());
+  EXPECT_EQ(closed.message(), "rank " + origin + " failed: reason " + origin);
+  return std::string(closed.message());
+}
+
 }  // namespace weft::testing
