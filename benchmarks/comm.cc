@@ -31,8 +31,8 @@ double Seconds(Clock::duration duration) { return std::chrono::duration<double>(
 // Seconds per call: the best of many short batches, which other programs interrupt less than few
 // long ones, after a warm-up. Every rank makes as many calls.
 double TimePerCall(int64_t bytes, const std::function<void()>& call) {
-  const int calls = static_cast<int>(std::clamp<int64_t>((1 << 20) / bytes, 1, 200));
-  const int batches = static_cast<int>(std::clamp<int64_t>((512 << 20) / (bytes * calls), 5, 200));
+  const int calls = static_cast<int>(std::clamp<int64_t>((1 << 20) / bytes, 1, 100));
+  const int batches = static_cast<int>(std::clamp<int64_t>((512 << 20) / (bytes * calls), 5, 100));
   for (int i = 0; i < calls + 2; ++i) call();
   double best = 1e30;
   for (int batch = 0; batch < batches; ++batch) {

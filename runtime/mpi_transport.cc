@@ -5,11 +5,8 @@
 #include <mpi.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <future>
 #include <limits>
-#include <list>
 #include <memory>
 #include <string>
 #include <thread>
@@ -18,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/collective_bytes.h"
+#include "runtime/mpi_control.h"
 #include "runtime/polled_transport.h"
 
 namespace weft {
@@ -34,17 +32,6 @@ absl::Status MpiError(int code, const char* call) {
   return absl::InternalError(absl::StrCat(call, ": ", std::string(text, length)));
 }
 
-// What travels beside the data: a failure's code and its message, cut to fit, or kNote and a note.
-using ControlMessage = std::array<char, 4096>;
-constexpr int32_t kNote = -1;
-static_assert(Transport::kNoteBytes + sizeof(kNote) <= sizeof(ControlMessage));
-
-absl::Status FailureIn(const ControlMessage& message) {
-  int32_t code = 0;
-  std::memcpy(&code, message.data(), sizeof(code));
-  return absl::Status(static_cast<absl::StatusCode>(code), message.data() + sizeof(code));
-}
-
 // While data is in flight, one poll in so many asks for failures and notes.
 constexpr int kPollsWithoutControl = 16;
 
@@ -53,8 +40,7 @@ class MpiTransport final : public PolledTransport {
   struct World {
     int rank = 0;
     int size = 1;
-    MPI_Comm data = MPI_COMM_NULL;     // what callers send
-    MPI_Comm control = MPI_COMM_NULL;  // failures, notes, and the last meeting
+    MPI_Comm data = MPI_COMM_NULL;  // what callers send
   };
 
   // Both on the thread that will call Serve.
@@ -68,13 +54,15 @@ class MpiTransport final : public PolledTransport {
   int64_t in_flight() const override {
     return static_cast<int64_t>(handles_.size()) + (unwanted_ == MPI_REQUEST_NULL ? 0 : 1);
   }
-  void TellFailure() override;
-  void StartNote(int to, std::string_view note) override;
+  void TellFailure() override { control_.TellFailure(failure()); }
+  void StartNote(int to, std::string_view note) override { control_.SendNote(to, note); }
   void FailAll() override;
-  void StartMeeting(int failed_rank) override;
-  bool Met(Agreement* agreement) override;
-  void StartParting() override { MPI_Ibarrier(world_.control, &meeting_); }
-  bool Parted() override { return unwanted_ == MPI_REQUEST_NULL && MeetingDone(); }
+  void StartMeeting(int failed_rank) override { control_.StartMeeting(failed_rank); }
+  bool Met(Agreement* agreement) override {
+    return control_.Met(&agreement->failed_rank, &agreement->failure);
+  }
+  void StartParting() override { control_.StartParting(); }
+  bool Parted() override { return unwanted_ == MPI_REQUEST_NULL && control_.Parted(); }
   void Finalize() override;
   void Abort() override {
     const bool stalled = failure().code() == absl::StatusCode::kDeadlineExceeded;
@@ -93,36 +81,19 @@ class MpiTransport final : public PolledTransport {
   absl::Status ResultOf(const Request::Wire& wire) const;
   void RemovePart(size_t index);
   bool PollData();
-  bool PollControl();
   void TakeUnwanted();
-  void PostControlReceive();
-  void ReceiveControl(const MPI_Status& status);
-  bool MeetingDone();
 
   const int64_t chunk_bytes_;
   World world_;
-  // A note on its way out.
-  struct OutgoingNote {
-    std::string bytes;
-    MPI_Request handle = MPI_REQUEST_NULL;
-  };
-
   // Each slot is one MPI message, part of request parts_[i].
   std::vector<MPI_Request> handles_;
   std::vector<Request*> parts_;
   std::vector<int> indices_;  // of MPI_Testsome, as long as handles_ at least
   std::vector<MPI_Status> statuses_;
-  MPI_Request control_ = MPI_REQUEST_NULL;  // receives into incoming_
+  MpiControl control_;
   int polls_without_control_ = 0;
   MPI_Request unwanted_ = MPI_REQUEST_NULL;  // receives, after a failure, what nobody will
   std::unique_ptr<char[]> discarded_;        // where it goes
-  std::vector<MPI_Request> told_;            // sends of outgoing_
-  MPI_Request meeting_ = MPI_REQUEST_NULL;
-  bool counted_ = false;  // the meeting knows whose failure it is
-  int failed_rank_ = 0;   // the lowest that a rank came with
-  std::list<OutgoingNote> notes_;
-  ControlMessage incoming_;
-  ControlMessage outgoing_;  // this rank's failure
 };
 
 absl::StatusOr<MpiTransport::World> MpiTransport::Initialize() {
@@ -138,9 +109,7 @@ absl::StatusOr<MpiTransport::World> MpiTransport::Initialize() {
   }
   World world;
   MPI_Comm_dup(MPI_COMM_WORLD, &world.data);
-  MPI_Comm_dup(MPI_COMM_WORLD, &world.control);
   MPI_Comm_set_errhandler(world.data, MPI_ERRORS_RETURN);
-  MPI_Comm_set_errhandler(world.control, MPI_ERRORS_RETURN);
   MPI_Comm_rank(world.data, &world.rank);
   MPI_Comm_size(world.data, &world.size);
   return world;
@@ -149,9 +118,9 @@ absl::StatusOr<MpiTransport::World> MpiTransport::Initialize() {
 MpiTransport::MpiTransport(const MpiOptions& options, const World& world)
     : PolledTransport(world.rank, world.size, options.abort_after),
       chunk_bytes_(options.chunk_bytes),
-      world_(world) {
-  PostControlReceive();
-}
+      world_(world),
+      control_([this](int from, const absl::Status& failure) { HearFailure(from, failure); },
+               [this](int from, std::string_view note) { HearNote(from, note); }) {}
 
 // A message of n whole chunks is followed by one shorter part, perhaps empty: its end is known to
 // both sides, and so is a size that differs. Parts of a message follow each other in the order of
@@ -200,7 +169,7 @@ bool MpiTransport::Poll() {
   bool progress = !handles_.empty() && PollData();
   if (!handles_.empty() && ++polls_without_control_ < kPollsWithoutControl) return progress;
   polls_without_control_ = 0;
-  progress |= PollControl();
+  progress |= control_.Poll();
   if (!failure().ok()) TakeUnwanted();
   return progress;
 }
@@ -262,61 +231,6 @@ void MpiTransport::RemovePart(size_t index) {
   parts_.pop_back();
 }
 
-void MpiTransport::PostControlReceive() {
-  MPI_Irecv(incoming_.data(), static_cast<int>(incoming_.size()), MPI_BYTE, MPI_ANY_SOURCE, 0,
-            world_.control, &control_);
-}
-
-bool MpiTransport::PollControl() {
-  int done = 0;
-  MPI_Status status;
-  MPI_Test(&control_, &done, &status);
-  if (done != 0) ReceiveControl(status);
-  return done != 0;
-}
-
-void MpiTransport::ReceiveControl(const MPI_Status& status) {
-  const int from = status.MPI_SOURCE;
-  int count = 0;
-  MPI_Get_count(&status, MPI_BYTE, &count);
-  int32_t code = 0;
-  std::memcpy(&code, incoming_.data(), sizeof(code));
-  const std::string text(incoming_.data() + sizeof(code), count - sizeof(code));
-  PostControlReceive();
-  if (code == kNote) {
-    HearNote(from, text);
-  } else {
-    HearFailure(from, absl::Status(static_cast<absl::StatusCode>(code), text.c_str()));
-  }
-}
-
-void MpiTransport::StartNote(int to, std::string_view note) {
-  notes_.remove_if([](OutgoingNote& sent) {
-    int done = 0;
-    MPI_Test(&sent.handle, &done, MPI_STATUS_IGNORE);
-    return done != 0;
-  });
-  OutgoingNote& out = notes_.emplace_back();
-  out.bytes.assign(reinterpret_cast<const char*>(&kNote), sizeof(kNote));
-  out.bytes.append(note);
-  MPI_Isend(out.bytes.data(), static_cast<int>(out.bytes.size()), MPI_BYTE, to, 0, world_.control,
-            &out.handle);
-}
-
-void MpiTransport::TellFailure() {
-  outgoing_.fill('\0');
-  const int32_t code = static_cast<int32_t>(failure().code());
-  std::memcpy(outgoing_.data(), &code, sizeof(code));
-  const size_t length = std::min(failure().message().size(), outgoing_.size() - sizeof(code) - 1);
-  std::memcpy(outgoing_.data() + sizeof(code), failure().message().data(), length);
-  for (int peer = 0; peer < size(); ++peer) {
-    if (peer == rank()) continue;
-    told_.emplace_back();
-    MPI_Isend(outgoing_.data(), static_cast<int>(outgoing_.size()), MPI_BYTE, peer, 0,
-              world_.control, &told_.back());
-  }
-}
-
 // Receives are cancelled. Sends cannot be: they end when the other rank takes them (TakeUnwanted),
 // or with the process, should it not.
 void MpiTransport::FailAll() {
@@ -346,42 +260,9 @@ void MpiTransport::TakeUnwanted() {
   }
 }
 
-void MpiTransport::StartMeeting(int failed_rank) {
-  failed_rank_ = failed_rank;
-  MPI_Iallreduce(MPI_IN_PLACE, &failed_rank_, 1, MPI_INT, MPI_MIN, world_.control, &meeting_);
-}
-
-// First whose failure it is, then that rank tells it: others may have heard only of another one.
-bool MpiTransport::Met(Agreement* agreement) {
-  if (!MeetingDone()) return false;
-  if (failed_rank_ == size()) return true;
-  if (!counted_) {
-    counted_ = true;
-    MPI_Ibcast(outgoing_.data(), static_cast<int>(outgoing_.size()), MPI_BYTE, failed_rank_,
-               world_.control, &meeting_);
-    return false;
-  }
-  *agreement = {failed_rank_, FailureIn(outgoing_)};
-  return true;
-}
-
-bool MpiTransport::MeetingDone() {
-  int done = 0;
-  MPI_Test(&meeting_, &done, MPI_STATUS_IGNORE);
-  return done != 0;
-}
-
 void MpiTransport::Finalize() {
-  MPI_Cancel(&control_);
-  MPI_Wait(&control_, MPI_STATUS_IGNORE);
-  for (MPI_Request& told : told_) {
-    if (told != MPI_REQUEST_NULL) MPI_Request_free(&told);
-  }
-  for (OutgoingNote& note : notes_) {
-    if (note.handle != MPI_REQUEST_NULL) MPI_Request_free(&note.handle);
-  }
+  control_.Close();
   MPI_Comm_free(&world_.data);
-  MPI_Comm_free(&world_.control);
   MPI_Finalize();
 }
 

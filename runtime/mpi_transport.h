@@ -1,5 +1,5 @@
-// Ranks as processes under mpirun or srun. Only mpi_transport.cc includes mpi.h; a build without
-// MPI has mpi_absent.cc in its place.
+// Ranks as processes under mpirun or srun. Only mpi_transport.cc and mpi_control.cc include mpi.h;
+// a build without MPI has mpi_absent.cc in its place.
 #pragma once
 
 #include <chrono>
