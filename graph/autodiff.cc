@@ -1,5 +1,7 @@
 #include "graph/autodiff.h"
 
+#include <string_view>
+
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "graph/grad_context.h"
@@ -47,12 +49,18 @@ class Gradient {
   }
 
   // The per-step whole of a target that is made once per step, for a loss of every microbatch:
-  // every mesh sums over the microbatches before it sends.
-  Value Accumulated(GraphBuilder& builder, int mesh, Value loss) const;
+  // every mesh sums over the microbatches before it sends. The sums are named `name`.
+  Value Accumulated(GraphBuilder& builder, int mesh, Value loss, std::string_view name) const;
 
  private:
   absl::InlinedVector<Value, 1> parts_;  // each on a mesh of its own
 };
+
+// The scope in which an op was built: "layers.3.mlp" of "layers.3.mlp.output"; "" at the top.
+std::string_view ScopeOf(std::string_view name) {
+  const size_t dot = name.rfind('.');
+  return dot == std::string_view::npos ? std::string_view() : name.substr(0, dot);
+}
 
 // A gradient that comes from constants alone (of a bias under a linear loss) is made once per step,
 // though every microbatch's loss adds to it: tie it to `loss`, made once per microbatch.
@@ -64,12 +72,13 @@ Value PerMicrobatch(GraphBuilder& builder, Value grad, Value loss) {
   return builder.Op("add", {grad, builder.Op("scale", {loss}, {{"factor", 0.0}})});
 }
 
-Value Gradient::Accumulated(GraphBuilder& builder, int mesh, Value loss) const {
+Value Gradient::Accumulated(GraphBuilder& builder, int mesh, Value loss,
+                            std::string_view name) const {
   Gradient steps;
   for (Value part : parts_) {
     const GraphBuilder::OnMesh there(builder, builder.graph().info(part).mesh);
     if (builder.graph().info(part).rate == Rate::kStep) part = PerMicrobatch(builder, part, loss);
-    steps.Add(builder, builder.Op("accumulate", {part}));
+    steps.Add(builder, builder.Op("accumulate", {part}, {}, std::string(name)));
   }
   return steps.Sum(builder, mesh);
 }
@@ -95,6 +104,7 @@ absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value lo
   }
   for (int n = static_cast<int>(builder.graph().nodes.size()) - 1; n >= 0; --n) {
     const Node node = builder.graph().nodes[n];  // a copy: Emit grows the vector
+    const GraphBuilder::Scope like(builder, ScopeOf(node.name));
     bool any = false, needed = false;
     for (Value v : node.outputs) {
       // Nodes that this loop emits come after all that are visited, so the size test is enough.
@@ -146,7 +156,8 @@ absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value lo
     const int mesh = builder.graph().info(t).mesh;
     const bool sums = builder.graph().info(t).rate == Rate::kStep &&
                       builder.graph().info(loss).rate == Rate::kMicrobatch;
-    result.push_back(sums ? grads[t.id].Accumulated(builder, mesh, loss)
+    const std::string name = builder.graph().info(t).name;  // a copy: the table grows
+    result.push_back(sums ? grads[t.id].Accumulated(builder, mesh, loss, name)
                           : grads[t.id].Sum(builder, mesh));
   }
   WEFT_RETURN_IF_ERROR(builder.status());

@@ -232,7 +232,7 @@ absl::StatusOr<Graph> GraphBuilder::Build() {
 
 GraphBuilder::Scope::Scope(GraphBuilder& builder, std::string_view name)
     : builder_(builder), length_(builder.prefix_.size()) {
-  absl::StrAppend(&builder.prefix_, std::string(name), ".");
+  if (!name.empty()) absl::StrAppend(&builder.prefix_, std::string(name), ".");
 }
 
 GraphBuilder::Scope::~Scope() { builder_.prefix_.resize(length_); }

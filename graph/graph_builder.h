@@ -60,7 +60,7 @@ class GraphBuilder {
   // A result for the host: loss, metrics, logits.
   void Output(std::string name, Value value);
 
-  // Names made while a Scope lives get its prefix: "layers.3.attention".
+  // Names made while a Scope lives get its prefix: "layers.3.attention"; "" adds none.
   class Scope {
    public:
     Scope(GraphBuilder& builder, std::string_view name);

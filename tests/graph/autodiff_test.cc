@@ -123,6 +123,24 @@ TEST_F(AutodiffTest, AnUnusedTargetHasNoGradient) {
   EXPECT_TRUE((*gradients)[1]);
 }
 
+// Reports and errors tell by the name which layer a gradient belongs to.
+TEST_F(AutodiffTest, GradientsAreNamedAfterWhatTheyAreOf) {
+  Value x = g_.Input("x", {{2, 3}, DType::kF32});
+  Value w, h;
+  {
+    const GraphBuilder::Scope layer(g_, "layers.3");
+    const GraphBuilder::Scope mlp(g_, "mlp");
+    w = g_.Parameter("w", {{3, 2}, DType::kF32}, Normal(1));
+    h = g_.Op("matmul", {x, w});
+  }
+  const auto gradients = Differentiate(g_, SumAll(g_.Op("square", {h})), {w});
+  ASSERT_TRUE(gradients.ok()) << gradients.status();
+  const Graph& graph = g_.graph();
+  EXPECT_EQ(graph.info((*gradients)[0]).name, "grad.layers.3.mlp.w");
+  const Node& summed = graph.nodes[graph.info((*gradients)[0]).node];
+  EXPECT_THAT(graph.info(summed.inputs[0]).name, ::testing::StartsWith("grad.layers.3.mlp."));
+}
+
 TEST_F(AutodiffTest, TheLossMustBeAFloatScalar) {
   Value w = g_.Parameter("w", {{2}, DType::kF32}, Normal(1));
   EXPECT_FALSE(Differentiate(g_, w, {w}).ok());
