@@ -13,10 +13,13 @@
 namespace weft {
 namespace {
 
-// First fit looks at pairs of lives: it is tried again and again, but not beyond so many pairs.
-constexpr int64_t kPairsLimit = 100'000'000;
-constexpr int kRounds = 100;
-constexpr int kRoundsWithoutGain = 25;
+// First fit looks at pairs of requests: up to so many of these it is tried at all, then again and
+// again until it has looked at so many pairs, gains nothing any more, or is within a thousandth of
+// the bound.
+constexpr size_t kRequestsLimit = 6'000;
+constexpr int64_t kPairsLimit = 150'000'000;
+constexpr int64_t kEnoughPart = 1000;
+constexpr int kRoundsWithoutGain = 300;
 
 bool Overlap(const MemoryRequest& a, const MemoryRequest& b) {
   if (a.lifetimes.empty() || b.lifetimes.empty()) return true;
@@ -62,26 +65,53 @@ std::vector<int> Sorted(size_t n, const std::function<bool(int, int)>& before) {
   return order;
 }
 
+// Which requests are live together. O(n^2) bits.
+class Conflicts {
+ public:
+  explicit Conflicts(absl::Span<const MemoryRequest> requests)
+      : words_((requests.size() + 63) / 64), bits_(requests.size() * words_, 0) {
+    for (size_t a = 0; a < requests.size(); ++a) {
+      for (size_t b = 0; b < a; ++b) {
+        if (!Overlap(requests[a], requests[b])) continue;
+        bits_[a * words_ + b / 64] |= uint64_t{1} << (b % 64);
+        bits_[b * words_ + a / 64] |= uint64_t{1} << (a % 64);
+      }
+    }
+  }
+  bool operator()(int a, int b) const {
+    return (bits_[static_cast<size_t>(a) * words_ + b / 64] >> (b % 64) & 1) != 0;
+  }
+
+ private:
+  size_t words_;
+  std::vector<uint64_t> bits_;
+};
+
 // Lowest gap that fits, in the order given.
-Placement FirstFit(absl::Span<const MemoryRequest> requests, const std::vector<int>& order) {
+Placement FirstFit(absl::Span<const MemoryRequest> requests, const Conflicts& conflicts,
+                   const std::vector<int>& order) {
+  struct Placed {
+    int64_t begin, end;
+    int request;
+  };
   Placement placement;
   placement.offsets.assign(requests.size(), 0);
-  std::vector<int> placed;  // by increasing offset
+  std::vector<Placed> placed;  // by increasing offset
+  placed.reserve(order.size());
   for (int r : order) {
     if (requests[r].bytes == 0) continue;
     const int64_t bytes = Align(requests[r].bytes);
     int64_t at = 0;
-    for (int p : placed) {
-      if (placement.offsets[p] >= at + bytes) break;
-      if (!Overlap(requests[r], requests[p])) continue;
-      at = std::max(at, placement.offsets[p] + Align(requests[p].bytes));
+    for (const Placed& p : placed) {
+      if (p.begin >= at + bytes) break;
+      if (p.end > at && conflicts(r, p.request)) at = p.end;
     }
     placement.offsets[r] = at;
     placement.bytes = std::max(placement.bytes, at + bytes);
     placed.insert(
         std::upper_bound(placed.begin(), placed.end(), at,
-                         [&](int64_t offset, int p) { return offset < placement.offsets[p]; }),
-        r);
+                         [](int64_t offset, const Placed& p) { return offset < p.begin; }),
+        {at, at + bytes, r});
   }
   return placement;
 }
@@ -126,63 +156,106 @@ Placement Stacked(absl::Span<const MemoryRequest> requests) {
   return placement;
 }
 
-// First fit, by bytes, by time, and by their product; then a seeded search: what ends highest moves
-// to an earlier place in the order, and the move stays unless it made things worse.
-void TryFirstFit(absl::Span<const MemoryRequest> requests, Placement& best) {
-  int64_t lives = 0;
-  for (const MemoryRequest& request : requests) {
-    lives += std::max<int64_t>(1, static_cast<int64_t>(request.lifetimes.size()));
-  }
-  const int64_t pairs = static_cast<int64_t>(requests.size()) * lives;
-  std::vector<int64_t> span(requests.size());
-  for (size_t r = 0; r < requests.size(); ++r) span[r] = Span(requests[r]);
-  const auto larger = [&](int a, int b) {
-    return std::tie(requests[a].bytes, span[a]) > std::tie(requests[b].bytes, span[b]);
-  };
-  const auto longer = [&](int a, int b) { return span[a] > span[b]; };
-  const auto more = [&](int a, int b) {
-    return static_cast<double>(requests[a].bytes) * span[a] >
-           static_cast<double>(requests[b].bytes) * span[b];
-  };
-  const auto highest = [&](const Placement& placement, const std::vector<int>& order) {
-    return std::max_element(order.begin(), order.end(), [&](int a, int b) {
-      return placement.offsets[a] + requests[a].bytes < placement.offsets[b] + requests[b].bytes;
-    });
-  };
-  std::minstd_rand random(1);
-  int64_t left = kPairsLimit;
-  const size_t n = requests.size();
-  for (std::vector<int> order : {Sorted(n, larger), Sorted(n, longer), Sorted(n, more)}) {
-    Placement current;
-    current.bytes = INT64_MAX;
-    std::vector<int> next = order;
-    int idle = 0;  // rounds since the last gain
-    for (int round = 0; round < kRounds && idle < kRoundsWithoutGain && left >= pairs &&
-                        best.bytes > best.lower_bound;
-         ++round, ++idle, left -= pairs) {
-      Placement placement = FirstFit(requests, next);
-      if (placement.bytes < best.bytes) {
-        best.bytes = placement.bytes;
-        best.offsets = placement.offsets;
-      }
-      if (placement.bytes < current.bytes) idle = 0;
-      if (placement.bytes <= current.bytes) {
-        current = std::move(placement);
-        order = next;
-      }
-      next = order;
-      const auto top = next.begin() + (highest(current, order) - order.begin());
-      std::rotate(next.begin() + random() % (top - next.begin() + 1), top, top + 1);
+// First fit, by bytes, by time, and by their product; then a seeded search from the best of these:
+// what ends highest, or something that keeps it up, moves to another place in the order, and the
+// move stays unless it made things worse.
+class FirstFitSearch {
+ public:
+  FirstFitSearch(absl::Span<const MemoryRequest> requests, Placement& best)
+      : requests_(requests),
+        best_(best),
+        enough_(best.lower_bound + best.lower_bound / kEnoughPart),
+        conflicts_(requests),
+        pairs_(std::max<int64_t>(1, static_cast<int64_t>(requests.size()) *
+                                        static_cast<int64_t>(requests.size()) / 2)) {}
+
+  void Run() {
+    std::vector<int64_t> span;
+    for (const MemoryRequest& request : requests_) span.push_back(Span(request));
+    const auto larger = [&](int a, int b) {
+      return std::tie(requests_[a].bytes, span[a]) > std::tie(requests_[b].bytes, span[b]);
+    };
+    const auto longer = [&](int a, int b) { return span[a] > span[b]; };
+    const auto more = [&](int a, int b) {
+      return static_cast<double>(requests_[a].bytes) * static_cast<double>(span[a]) >
+             static_cast<double>(requests_[b].bytes) * static_cast<double>(span[b]);
+    };
+    const size_t n = requests_.size();
+    for (std::vector<int> order : {Sorted(n, larger), Sorted(n, longer), Sorted(n, more)}) {
+      if (!Goes()) return;
+      Try(std::move(order));
+    }
+    while (Goes()) {
+      std::vector<int> order = order_;
+      MoveOne(order);
+      Try(std::move(order));
     }
   }
-}
+
+ private:
+  bool Goes() const {
+    return best_.bytes > enough_ && left_ >= pairs_ && idle_ < kRoundsWithoutGain;
+  }
+
+  void Try(std::vector<int> order) {
+    left_ -= pairs_;
+    ++idle_;
+    Placement placement = FirstFit(requests_, conflicts_, order);
+    if (placement.bytes < best_.bytes) {
+      idle_ = 0;
+      best_.bytes = placement.bytes;
+      best_.offsets = placement.offsets;
+    }
+    if (!order_.empty() && placement.bytes > current_.bytes) return;
+    current_ = std::move(placement);
+    order_ = std::move(order);
+  }
+
+  int64_t Top(int r) const { return current_.offsets[r] + Align(requests_[r].bytes); }
+
+  void MoveOne(std::vector<int>& order) {
+    int moved = *std::max_element(order.begin(), order.end(),
+                                  [this](int a, int b) { return Top(a) < Top(b); });
+    // Down the stack of what holds it up, a random number of levels.
+    while (random_() % 3 == 0) {
+      std::vector<int> below;
+      for (int r : order) {
+        if (requests_[r].bytes > 0 && Top(r) == current_.offsets[moved] && conflicts_(moved, r)) {
+          below.push_back(r);
+        }
+      }
+      if (below.empty()) break;
+      moved = below[random_() % below.size()];
+    }
+    const auto at = std::find(order.begin(), order.end(), moved);
+    const auto to = order.begin() + static_cast<int64_t>(random_() % order.size());
+    if (to <= at) {
+      std::rotate(to, at, at + 1);
+    } else {
+      std::rotate(at, at + 1, to + 1);
+    }
+  }
+
+  const absl::Span<const MemoryRequest> requests_;
+  Placement& best_;
+  const int64_t enough_;
+  const Conflicts conflicts_;
+  const int64_t pairs_;  // that one first fit looks at
+  int64_t left_ = kPairsLimit;
+  int idle_ = 0;  // rounds since the last gain
+  std::minstd_rand random_{1};
+  Placement current_;
+  std::vector<int> order_;  // of current_
+};
 
 }  // namespace
 
 Placement PlaceMemory(absl::Span<const MemoryRequest> requests) {
   Placement best = Stacked(requests);
   best.lower_bound = LowerBound(requests);
-  TryFirstFit(requests, best);
+  if (best.bytes > best.lower_bound && requests.size() <= kRequestsLimit) {
+    FirstFitSearch(requests, best).Run();
+  }
   return best;
 }
 
