@@ -2,6 +2,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "actors/workspace.h"
+#include "runtime/collective_bytes.h"
 #include "runtime/reduce.h"
 #include "runtime/status.h"
 
@@ -31,6 +33,13 @@ absl::StatusOr<std::unique_ptr<Actor>> AllReduceActor::Create(const ActorContext
   actor->monoid_ = static_cast<Monoid>(def.monoid());
   WEFT_RETURN_IF_ERROR(CheckReducible(input.logical.dtype, actor->monoid_));
   WEFT_ASSIGN_OR_RETURN(actor->communicator_, context.communicator(def));
+  const Communicator& group = *actor->communicator_;
+  WEFT_ASSIGN_OR_RETURN(
+      std::byte* const workspace,
+      WorkspaceAt(context.arena, def.workspace_offset(), def.workspace_bytes(),
+                  AllReduceWorkspaceBytes(group.rank(), group.size(), NumElements(input.shape),
+                                          input.logical.dtype)));
+  actor->workspace_ = absl::MakeSpan(workspace, def.workspace_bytes());
   return actor;
 }
 
@@ -43,6 +52,7 @@ void AllReduceActor::Run(void* context, int64_t firing) {
   if (actor.failed()) return;
   const Buffer& buffer = actor.input_.buffer();
   const int64_t sent = actor.communicator_->bytes_sent();
+  actor.communicator_->LendWorkspace(actor.workspace_);
   const absl::Status status = actor.communicator_->AllReduce(
       actor.input_.data(firing), actor.output_.data(firing), NumElements(buffer.shape),
       buffer.logical.dtype, actor.monoid_);

@@ -1,9 +1,11 @@
 // AllReduceActor: all ranks of a group end with the combination of all inputs.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 
+#include "absl/types/span.h"
 #include "actors/actor.h"
 #include "actors/slot_operand.h"
 #include "runtime/monoid.h"
@@ -12,7 +14,8 @@ namespace weft {
 
 class AllReduceActor final : public Actor {
  public:
-  // InvalidArgument for operands of different boxes or dtypes, or a monoid that does not fit them.
+  // InvalidArgument for operands of different boxes or dtypes, a monoid that does not fit them, or
+  // too little workspace.
   static absl::StatusOr<std::unique_ptr<Actor>> Create(const ActorContext& context, int index);
 
   std::string Waiting() const override;
@@ -27,6 +30,7 @@ class AllReduceActor final : public Actor {
   SlotOperand input_;
   SlotOperand output_;
   Monoid monoid_ = Monoid::kSum;
+  absl::Span<std::byte> workspace_;  // of the arena
 };
 
 }  // namespace weft

@@ -1,24 +1,37 @@
 #include "actors/compute_actor.h"
 
+#include <cstring>
 #include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "actors/workspace.h"
 #include "runtime/attr.pb.h"
+#include "runtime/dtype.h"
 #include "runtime/status.h"
 
 namespace weft {
 namespace {
 
-// Whether an actor of another stream sees the messages of `channel` that `actor` sends as `output`.
-bool LeavesStream(const Plan& plan, int actor, int channel, bool output) {
-  const ChannelDef& def = plan.channels(channel);
-  const int stream = plan.actors(actor).stream();
-  if (!output) return plan.actors(def.producer()).stream() != stream;
-  for (const ConsumerDef& consumer : def.consumers()) {
-    if (plan.actors(consumer.actor()).stream() != stream) return true;
+// A call without a kernel.
+absl::Status Copy(const KernelContext& c) {
+  const int64_t bytes = c.out(0).elements() * SizeOf(c.out(0).dtype());
+  if (bytes > 0 && c.in(0).data != c.out(0).data) {
+    std::memmove(c.out(0).data, c.in(0).data, bytes);
   }
-  return false;
+  return absl::OkStatus();
+}
+
+absl::Status CheckCopy(const std::vector<SlotOperand>& inputs,
+                       const std::vector<SlotOperand>& outputs) {
+  const bool one = inputs.size() == 1 && outputs.size() == 1;
+  if (one && !inputs[0].absent() && !outputs[0].absent()) {
+    const Buffer& from = inputs[0].buffer();
+    const Buffer& to = outputs[0].buffer();
+    if (from.logical.dtype == to.logical.dtype && from.box == to.box) return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      "a copy has one input and one output of the same box and dtype");
 }
 
 }  // namespace
@@ -30,7 +43,7 @@ absl::StatusOr<std::unique_ptr<Actor>> ComputeActor::Create(const ActorContext& 
     WEFT_RETURN_IF_ERROR(Annotate(actor->AddCall(context, index, def),
                                   absl::StrCat("op `", def.name(), "` (", def.kernel(), ")")));
   }
-  actor->CutIntoParts(context, index);
+  WEFT_RETURN_IF_ERROR(actor->CutIntoParts());
   return actor;
 }
 
@@ -38,7 +51,7 @@ absl::Status ComputeActor::AddCall(const ActorContext& context, int index,
                                    const KernelCallDef& def) {
   auto call = std::make_unique<Call>();
   call->op = def.name();
-  call->kernel = context.kernels.Find(def.kernel());
+  call->kernel = def.kernel().empty() ? &Copy : context.kernels.Find(def.kernel());
   if (call->kernel == nullptr) {
     return absl::NotFoundError(absl::StrCat("this device has no kernel `", def.kernel(), "`"));
   }
@@ -60,6 +73,9 @@ absl::Status ComputeActor::AddCall(const ActorContext& context, int index,
     call->outputs.push_back(slot.operand());
     call->output_slots.push_back(slot);
   }
+  if (def.kernel().empty()) {
+    WEFT_RETURN_IF_ERROR(CheckCopy(call->input_slots, call->output_slots));
+  }
   call->adds = std::make_unique<bool[]>(def.outputs_size());
   for (int output : def.accumulate()) {
     if (output < 0 || output >= def.outputs_size() || def.outputs(output).channel() < 0) {
@@ -68,19 +84,14 @@ absl::Status ComputeActor::AddCall(const ActorContext& context, int index,
     }
     call->accumulating.push_back(output);
   }
-  const int64_t bytes = def.workspace_bytes();
-  const int64_t offset = def.workspace_offset();
-  if (bytes < 0 || offset < 0 || offset > context.arena.bytes() ||
-      bytes > context.arena.bytes() - offset) {
-    return absl::InvalidArgumentError(absl::StrCat("a workspace of ", bytes, " bytes at ", offset,
-                                                   " exceeds the arena of ",
-                                                   context.arena.bytes()));
-  }
+  WEFT_ASSIGN_OR_RETURN(
+      std::byte* const workspace,
+      WorkspaceAt(context.arena, def.workspace_offset(), def.workspace_bytes(), /*needed=*/0));
   call->arguments = {.inputs = call->inputs,
                      .outputs = call->outputs,
                      .attrs = &call->attrs,
-                     .workspace = bytes == 0 ? nullptr : context.arena.data() + offset,
-                     .workspace_bytes = bytes,
+                     .workspace = workspace,
+                     .workspace_bytes = def.workspace_bytes(),
                      .accumulate = {}};
   if (!call->accumulating.empty()) {
     call->arguments.accumulate = absl::MakeConstSpan(call->adds.get(), call->outputs.size());
@@ -89,27 +100,34 @@ absl::Status ComputeActor::AddCall(const ActorContext& context, int index,
   return absl::OkStatus();
 }
 
-void ComputeActor::CutIntoParts(const ActorContext& context, int index) {
-  // Call after which a port is done with, for those that another stream watches.
-  std::map<Port*, size_t> last;
-  const auto see = [&](const SlotOperand& operand, bool output, size_t call) {
-    if (operand.channel() < 0 || !LeavesStream(context.plan, index, operand.channel(), output)) {
-      return;
-    }
-    if (Port* port = FindPort(operand.channel(), output)) last[port] = call;
-  };
-  for (size_t i = 0; i < calls_.size(); ++i) {
-    for (const SlotOperand& operand : calls_[i]->input_slots) see(operand, false, i);
-    for (const SlotOperand& operand : calls_[i]->output_slots) {
-      see(operand, true, i);
-      see(operand, false, i);  // in place
+absl::Status ComputeActor::CheckUses(int channel, size_t calls, bool writes_only) const {
+  for (size_t i = calls; i < calls_.size(); ++i) {
+    for (const auto* operands : {&calls_[i]->output_slots, &calls_[i]->input_slots}) {
+      if (writes_only && operands == &calls_[i]->input_slots) continue;
+      for (const SlotOperand& operand : *operands) {
+        if (operand.channel() != channel) continue;
+        return absl::InvalidArgumentError(absl::StrCat(
+            "op `", calls_[i]->op, "` uses `", operand.buffer().name, "` after its slot has left"));
+      }
     }
   }
-  std::map<size_t, std::vector<const Port*>> cuts;
-  for (auto& [port, call] : last) {
-    if (call + 1 == calls_.size()) continue;
-    port->early = true;
-    cuts[call + 1].push_back(port);
+  return absl::OkStatus();
+}
+
+absl::Status ComputeActor::CutIntoParts() {
+  std::map<size_t, std::vector<const Port*>> cuts;  // by calls before it
+  for (const bool output : {false, true}) {
+    const auto& after = output ? def().full_after() : def().free_after();
+    const auto& channels = output ? def().outputs() : def().inputs();
+    for (int i = 0; i < after.size(); ++i) {
+      const size_t calls = static_cast<size_t>(after[i]);
+      if (calls == calls_.size()) continue;
+      // What it has written it may read on; what it has given back it may not touch.
+      WEFT_RETURN_IF_ERROR(CheckUses(channels[i], calls, /*writes_only=*/output));
+      Port* const port = FindPort(channels[i], output);
+      port->early = true;
+      cuts[calls].push_back(port);
+    }
   }
   size_t begin = 0;
   for (auto& [end, ports] : cuts) {
@@ -117,6 +135,7 @@ void ComputeActor::CutIntoParts(const ActorContext& context, int index) {
     begin = end;
   }
   if (begin < calls_.size()) parts_.push_back({this, begin, calls_.size(), {}});
+  return absl::OkStatus();
 }
 
 void ComputeActor::Fire(int64_t firing) {

@@ -11,11 +11,12 @@
 
 namespace weft {
 
-// A firing is cut into parts where another stream waits for something: after the last kernel that
-// writes an output, and after the last that reads an input.
+// A firing is cut into parts where the plan has a message leave before its end
+// (ActorDef.free_after, full_after).
 class ComputeActor final : public Actor {
  public:
-  // NotFound for an unknown kernel, InvalidArgument for bad operands, naming the op.
+  // NotFound for an unknown kernel, InvalidArgument for bad operands or messages that leave
+  // before the last use of their slot, naming the op.
   static absl::StatusOr<std::unique_ptr<Actor>> Create(const ActorContext& context, int index);
 
   int tasks() const override { return static_cast<int>(parts_.size()); }
@@ -44,7 +45,9 @@ class ComputeActor final : public Actor {
 
   using Actor::Actor;
   absl::Status AddCall(const ActorContext& context, int index, const KernelCallDef& def);
-  void CutIntoParts(const ActorContext& context, int index);
+  // InvalidArgument if a call from number `calls` on uses (or writes) the channel's slot.
+  absl::Status CheckUses(int channel, size_t calls, bool writes_only) const;
+  absl::Status CutIntoParts();
   void Fire(int64_t firing) override;
   static void RunPart(void* part, int64_t firing);
   absl::Status Run(Call& call, int64_t firing);

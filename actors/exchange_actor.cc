@@ -3,28 +3,17 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "runtime/box_proto.h"
+#include "actors/workspace.h"
 #include "runtime/reduce.h"
 #include "runtime/status.h"
 
 namespace weft {
 namespace {
 
-constexpr int64_t kAlignment = 64;
-
-// Whether every index of `inner` is in `outer`.
-bool Contains(const Box& outer, const Box& inner) {
-  return outer.Intersect(inner).elements() == inner.elements();
-}
-
-absl::StatusOr<Box> BoxOf(const PieceDef& def, const Buffer& buffer) {
-  WEFT_ASSIGN_OR_RETURN(Box box, FromProto(def.box()));
-  if (box.dims.size() != buffer.box.dims.size() || !Contains(buffer.box, box)) {
-    return absl::InvalidArgumentError(absl::StrCat("piece ", box.ToString(), " of peer ",
-                                                   def.peer(), " is not within `", buffer.name,
-                                                   "` ", buffer.box.ToString()));
-  }
-  return box;
+ExchangeSide SideOf(const SlotOperand& operand) {
+  if (operand.absent()) return {};
+  const Buffer& buffer = operand.buffer();
+  return {.present = true, .box = buffer.box, .dtype = buffer.logical.dtype};
 }
 
 }  // namespace
@@ -51,106 +40,27 @@ absl::StatusOr<std::unique_ptr<Actor>> ExchangeActor::Create(const ActorContext&
         absl::StrCat("from ", actor->input_.buffer().logical.ToString(), " to ",
                      actor->output_.buffer().logical.ToString()));
   }
-  WEFT_RETURN_IF_ERROR(actor->AddSends(def));
-  WEFT_RETURN_IF_ERROR(actor->AddReceives(def));
+  if (!actor->output_.absent() && (def.combine() || def.fill_identity())) {
+    WEFT_RETURN_IF_ERROR(CheckReducible(actor->output_.buffer().logical.dtype, actor->monoid_));
+  }
+  WEFT_ASSIGN_OR_RETURN(actor->pieces_, PiecesOf(def, actor->rank_, context.plan.world_size(),
+                                                 SideOf(actor->input_), SideOf(actor->output_)));
   if (context.transport == nullptr && actor->Travels()) {
     return absl::FailedPreconditionError("there is no transport to exchange over");
   }
-  actor->AllocateStaging();
+  WEFT_ASSIGN_OR_RETURN(actor->workspace_,
+                        WorkspaceAt(context.arena, def.workspace_offset(), def.workspace_bytes(),
+                                    actor->pieces_.workspace_bytes));
+  actor->send_requests_ = std::make_unique<Request[]>(actor->pieces_.sends.size());
+  actor->receive_requests_ = std::make_unique<Request[]>(actor->pieces_.receives.size());
   return actor;
 }
 
-absl::Status ExchangeActor::CheckPeer(int peer) const {
-  if (peer >= 0 && peer < world_size_) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("peer ", peer, " of ", world_size_, " ranks"));
-}
-
 bool ExchangeActor::Travels() const {
-  for (const Piece& piece : receives_) {
+  for (const ExchangePieces::Piece& piece : pieces_.receives) {
     if (piece.peer != rank_) return true;
   }
-  return !sends_.empty();
-}
-
-absl::Status ExchangeActor::AddSends(const ExchangeDef& def) {
-  for (const PieceDef& piece : def.sends()) {
-    WEFT_RETURN_IF_ERROR(CheckPeer(piece.peer()));
-    if (input_.absent()) return absl::InvalidArgumentError("sends without an input");
-    WEFT_ASSIGN_OR_RETURN(const Box box, BoxOf(piece, input_.buffer()));
-    if (piece.peer() == rank_ || box.empty()) continue;
-    sends_.push_back(
-        {.peer = piece.peer(),
-         .copy = BoxCopy(input_.buffer().box, box, box, input_.buffer().logical.dtype)});
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ExchangeActor::AddReceives(const ExchangeDef& def) {
-  fills_ = def.fill_identity();
-  std::vector<Box> earlier;
-  for (const PieceDef& piece : def.receives()) {
-    WEFT_RETURN_IF_ERROR(CheckPeer(piece.peer()));
-    if (output_.absent()) return absl::InvalidArgumentError("receives without an output");
-    WEFT_ASSIGN_OR_RETURN(const Box box, BoxOf(piece, output_.buffer()));
-    if (box.empty()) continue;
-    const bool self = piece.peer() == rank_;
-    if (self && (input_.absent() || !Contains(input_.buffer().box, box))) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the local piece ", box.ToString(), " is not in the input"));
-    }
-    Piece receive{.peer = piece.peer(),
-                  .copy = BoxCopy(self ? input_.buffer().box : box, output_.buffer().box, box,
-                                  output_.buffer().logical.dtype)};
-    bool covered = false;
-    for (const Box& other : earlier) {
-      if (box.Intersect(other).empty()) continue;
-      receive.combines = true;
-      covered = covered || Contains(other, box);
-    }
-    if (receive.combines && !def.combine()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("piece ", box.ToString(), " overlaps an earlier one"));
-    }
-    // Where it reaches beyond every earlier piece it combines with the identity.
-    fills_ = fills_ || (receive.combines && !covered);
-    earlier.push_back(box);
-    receives_.push_back(std::move(receive));
-  }
-  if (!output_.absent() && (def.combine() || def.fill_identity())) {
-    return CheckReducible(output_.buffer().logical.dtype, monoid_);
-  }
-  return absl::OkStatus();
-}
-
-void ExchangeActor::AllocateStaging() {
-  int64_t bytes = 0;
-  const auto reserve = [&bytes](const Piece& piece) {
-    bytes += (piece.copy.bytes() + kAlignment - 1) / kAlignment * kAlignment;
-  };
-  const auto staged = [this](const Piece& piece, bool send) {
-    if (send) return !piece.copy.from_contiguous();
-    return piece.peer != rank_ && (piece.combines || !piece.copy.to_contiguous());
-  };
-  for (const Piece& piece : sends_) {
-    if (staged(piece, true)) reserve(piece);
-  }
-  for (const Piece& piece : receives_) {
-    if (staged(piece, false)) reserve(piece);
-  }
-  staging_ = std::make_unique<std::byte[]>(bytes);
-  bytes = 0;
-  for (Piece& piece : sends_) {
-    if (!staged(piece, true)) continue;
-    piece.staging = staging_.get() + bytes;
-    reserve(piece);
-  }
-  for (Piece& piece : receives_) {
-    if (!staged(piece, false)) continue;
-    piece.staging = staging_.get() + bytes;
-    reserve(piece);
-  }
-  send_requests_ = std::make_unique<Request[]>(sends_.size());
-  receive_requests_ = std::make_unique<Request[]>(receives_.size());
+  return !pieces_.sends.empty();
 }
 
 void ExchangeActor::Fire(int64_t firing) {
@@ -164,24 +74,24 @@ void ExchangeActor::Post(void* context, int64_t firing) {
   if (actor.failed()) return;
   auto* input = static_cast<std::byte*>(actor.input_.data(firing));
   auto* output = static_cast<std::byte*>(actor.output_.data(firing));
-  if (actor.fills_) {
+  if (actor.pieces_.fills) {
     const Buffer& buffer = actor.output_.buffer();
     FillIdentity(buffer.logical.dtype, actor.monoid_, output, NumElements(buffer.shape));
   }
-  for (size_t i = 0; i < actor.receives_.size(); ++i) {
-    const Piece& piece = actor.receives_[i];
+  for (size_t i = 0; i < actor.pieces_.receives.size(); ++i) {
+    const ExchangePieces::Piece& piece = actor.pieces_.receives[i];
     if (piece.peer == actor.rank_) continue;
     actor.transport_->Receive(
         piece.peer, actor.tag_,
-        piece.staging != nullptr ? piece.staging : output + piece.copy.to_offset(),
+        piece.staging >= 0 ? actor.workspace_ + piece.staging : output + piece.copy.to_offset(),
         piece.copy.bytes(), &actor.receive_requests_[i]);
   }
-  for (size_t i = 0; i < actor.sends_.size(); ++i) {
-    const Piece& piece = actor.sends_[i];
-    if (piece.staging != nullptr) piece.copy.Copy(input, piece.staging);
+  for (size_t i = 0; i < actor.pieces_.sends.size(); ++i) {
+    const ExchangePieces::Piece& piece = actor.pieces_.sends[i];
+    if (piece.staging >= 0) piece.copy.Copy(input, actor.workspace_ + piece.staging);
     actor.transport_->Send(
         piece.peer, actor.tag_,
-        piece.staging != nullptr ? piece.staging : input + piece.copy.from_offset(),
+        piece.staging >= 0 ? actor.workspace_ + piece.staging : input + piece.copy.from_offset(),
         piece.copy.bytes(), &actor.send_requests_[i]);
   }
   actor.posted_.store(true, std::memory_order_release);
@@ -198,19 +108,19 @@ void ExchangeActor::Finish(void* context, int64_t firing) {
   const void* input = actor.input_.data(firing);
   void* output = actor.output_.data(firing);
   absl::Status status;
-  for (size_t i = 0; i < actor.receives_.size(); ++i) {
-    const Piece& piece = actor.receives_[i];
-    const void* source = piece.peer == actor.rank_ ? input : piece.staging;
-    if (piece.peer != actor.rank_)
-      status.Update(actor.transport_->Wait(actor.receive_requests_[i]));
-    if (source == nullptr || !status.ok()) continue;  // in place already, or in vain
+  for (size_t i = 0; i < actor.pieces_.receives.size(); ++i) {
+    const ExchangePieces::Piece& piece = actor.pieces_.receives[i];
+    const bool self = piece.peer == actor.rank_;
+    if (!self) status.Update(actor.transport_->Wait(actor.receive_requests_[i]));
+    if ((!self && piece.staging < 0) || !status.ok()) continue;  // in place already, or in vain
+    const void* source = self ? input : actor.workspace_ + piece.staging;
     if (piece.combines) {
       piece.copy.Combine(actor.monoid_, source, output);
     } else {
       piece.copy.Copy(source, output);
     }
   }
-  for (size_t i = 0; i < actor.sends_.size(); ++i) {
+  for (size_t i = 0; i < actor.pieces_.sends.size(); ++i) {
     status.Update(actor.transport_->Wait(actor.send_requests_[i]));
     actor.CountSent(firing, actor.sends_[i].copy.bytes());
   }
@@ -218,27 +128,29 @@ void ExchangeActor::Finish(void* context, int64_t firing) {
   if (!status.ok()) actor.Fail("exchange", firing, status);
 }
 
-const ExchangeActor::Piece* ExchangeActor::FirstMissing() const {
+const ExchangePieces::Piece* ExchangeActor::FirstMissing() const {
   if (!posted_.load(std::memory_order_acquire)) return nullptr;
-  for (size_t i = 0; i < receives_.size(); ++i) {
-    if (receives_[i].peer != rank_ && !receive_requests_[i].done()) return &receives_[i];
+  for (size_t i = 0; i < pieces_.receives.size(); ++i) {
+    if (pieces_.receives[i].peer != rank_ && !receive_requests_[i].done())
+      return &pieces_.receives[i];
   }
-  for (size_t i = 0; i < sends_.size(); ++i) {
-    if (!send_requests_[i].done()) return &sends_[i];
+  for (size_t i = 0; i < pieces_.sends.size(); ++i) {
+    if (!send_requests_[i].done()) return &pieces_.sends[i];
   }
   return nullptr;
 }
 
 std::string ExchangeActor::Waiting() const {
-  const Piece* piece = FirstMissing();
+  const ExchangePieces::Piece* piece = FirstMissing();
   if (piece == nullptr) return "";
-  const bool receives = piece >= receives_.data() && piece < receives_.data() + receives_.size();
+  const bool receives =
+      piece >= pieces_.receives.data() && piece < pieces_.receives.data() + pieces_.receives.size();
   return absl::StrCat(receives ? "message from rank " : "rank ", piece->peer,
                       receives ? "" : " to take a message");
 }
 
 std::vector<int> ExchangeActor::WaitingFor() const {
-  const Piece* piece = FirstMissing();
+  const ExchangePieces::Piece* piece = FirstMissing();
   return piece == nullptr ? std::vector<int>() : std::vector<int>{piece->peer};
 }
 

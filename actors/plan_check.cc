@@ -51,6 +51,28 @@ absl::Status CheckPorts(const Plan& plan) {
       absl::StrCat("channels have ", ends, " ends, actors name ", ports, " of them"));
 }
 
+// Messages leave after one of the firing's calls.
+absl::Status CheckDepartures(const Plan& plan) {
+  for (const ActorDef& actor : plan.actors()) {
+    for (const bool output : {false, true}) {
+      const auto& after = output ? actor.full_after() : actor.free_after();
+      const int ports = output ? actor.outputs_size() : actor.inputs_size();
+      const char* const name = output ? "full_after" : "free_after";
+      if (after.size() != 0 && after.size() != ports) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "actor `", actor.name(), "`: ", name, " has ", after.size(), " entries, not ", ports));
+      }
+      for (const int calls : after) {
+        if (calls >= 1 && calls <= actor.compute().calls_size()) continue;
+        return absl::InvalidArgumentError(absl::StrCat("actor `", actor.name(), "`: ", name, " ",
+                                                       calls, " of ", actor.compute().calls_size(),
+                                                       " calls"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 MarkedGraph ToMarkedGraph(const Plan& plan) {
@@ -94,6 +116,7 @@ absl::Status CheckPlan(const Plan& plan) {
   const MarkedGraph graph = ToMarkedGraph(plan);
   WEFT_RETURN_IF_ERROR(Check(graph));
   WEFT_RETURN_IF_ERROR(CheckPorts(plan));
+  WEFT_RETURN_IF_ERROR(CheckDepartures(plan));
   const Schedule schedule = RunMarkedGraph(graph, kDryRunSteps);
   if (schedule.complete()) return absl::OkStatus();
   return absl::FailedPreconditionError(

@@ -67,15 +67,20 @@ class Lives {
   std::vector<std::map<int, std::string>> readers_;  // by stream
 };
 
-// The kernel that needs the most scratch, which all share.
+// The kernel or conversion that needs the most scratch, which all share.
 MemoryHolder Workspace(const Plan& plan) {
   MemoryHolder holder{.name = "workspace", .part = "bytes", .from = "always"};
+  const auto see = [&holder](int64_t bytes, const std::string& name) {
+    if (bytes <= holder.bytes) return;
+    holder.bytes = bytes;
+    holder.name = absl::StrCat("workspace, most for ", name);
+  };
   for (const ActorDef& actor : plan.actors()) {
     for (const KernelCallDef& call : actor.compute().calls()) {
-      if (call.workspace_bytes() <= holder.bytes) continue;
-      holder.bytes = call.workspace_bytes();
-      holder.name = absl::StrCat("workspace, most for ", call.name());
+      see(call.workspace_bytes(), call.name());
     }
+    see(actor.all_reduce().workspace_bytes(), actor.name());
+    see(actor.exchange().workspace_bytes(), actor.name());
   }
   return holder;
 }

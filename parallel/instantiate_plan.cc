@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -11,6 +13,8 @@
 #include "parallel/reshard_step.h"
 #include "runtime/attr.pb.h"
 #include "runtime/box_proto.h"
+#include "runtime/collective_bytes.h"
+#include "runtime/exchange_pieces.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -34,6 +38,7 @@ class PlanMaker {
     plan_.set_rank(rank_);
     plan_.set_world_size(WorldSize(graph_));
     AddBuffers();
+    WEFT_RETURN_IF_ERROR(MakeConversions());
     WEFT_RETURN_IF_ERROR(PlaceBuffers());
     AddChannels();
     for (size_t a = 0; a < lowered_.actors.size(); ++a) {
@@ -75,22 +80,72 @@ class PlanMaker {
     return node.op->workspace(CostContext{inputs, outputs, node.attrs});
   }
 
+  // This rank's part of every conversion, without operands and place of the workspace.
+  absl::Status MakeConversions() {
+    conversions_.resize(lowered_.actors.size());
+    for (size_t a = 0; a < lowered_.actors.size(); ++a) {
+      const LoweredActor& actor = lowered_.actors[a];
+      if (actor.kind != LoweredActor::Kind::kReshard) continue;
+      WEFT_RETURN_IF_ERROR(Annotate(MakeConversion(actor, conversions_[a]),
+                                    absl::StrCat("actor '", actor.name, "'")));
+    }
+    return absl::OkStatus();
+  }
+
+  ExchangeSide SideOf(const OperandDef& operand, Value v) const {
+    if (operand.buffer() < 0) return {};
+    return {.present = true, .box = BoxOfValue(v), .dtype = graph_.spec(v).dtype};
+  }
+
+  absl::Status MakeConversion(const LoweredActor& actor, RankReshard& part) const {
+    const Node& node = graph_.nodes[actor.node];
+    const Value in = node.inputs[0];
+    WEFT_ASSIGN_OR_RETURN(const ReshardStep step, StepOf(graph_, node));
+    WEFT_ASSIGN_OR_RETURN(part, InstantiateStep(step, graph_.spec(in), rank_));
+    if (part.all_reduce) {
+      AllReduceDef& def = *part.all_reduce;
+      const int place = static_cast<int>(std::find(def.ranks().begin(), def.ranks().end(), rank_) -
+                                         def.ranks().begin());
+      const TensorSpec spec = LocalSpec(in);
+      def.set_communicator(step.axis);  // lines of one axis are disjoint, so they share it
+      def.set_workspace_bytes(
+          AllReduceWorkspaceBytes(place, def.ranks_size(), NumElements(spec.shape), spec.dtype));
+    } else if (part.exchange) {
+      ExchangeDef& def = *part.exchange;
+      def.set_tag(actor.node);
+      WEFT_ASSIGN_OR_RETURN(const ExchangePieces pieces,
+                            PiecesOf(def, rank_, plan_.world_size(), SideOf(def.input(), in),
+                                     SideOf(def.output(), node.outputs[0])));
+      def.set_workspace_bytes(pieces.workspace_bytes);
+    } else {
+      return absl::InternalError(absl::StrCat("rank ", rank_, " takes no part in it"));
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<int64_t> WorkspacesOf(size_t a) const {
+    const LoweredActor& actor = lowered_.actors[a];
+    std::vector<int64_t> bytes;
+    for (const LoweredCall& call : actor.calls) bytes.push_back(WorkspaceOf(call));
+    const RankReshard& part = conversions_[a];
+    if (part.all_reduce) bytes.push_back(part.all_reduce->workspace_bytes());
+    if (part.exchange) bytes.push_back(part.exchange->workspace_bytes());
+    return bytes;
+  }
+
   absl::Status PlaceBuffers() {
-    MemorySizes sizes;
     for (const LoweredBuffer& buffer : lowered_.buffers) {
-      sizes.buffers.push_back(LocalSpec(buffer.value).bytes());
+      sizes_.buffers.push_back(LocalSpec(buffer.value).bytes());
     }
-    std::vector<std::vector<int64_t>> workspaces;
-    for (const LoweredActor& actor : lowered_.actors) {
-      std::vector<int64_t>& bytes = workspaces.emplace_back();
-      for (const LoweredCall& call : actor.calls) bytes.push_back(WorkspaceOf(call));
+    for (size_t a = 0; a < lowered_.actors.size(); ++a) {
+      sizes_.workspaces.push_back(WorkspacesOf(a));
     }
-    sizes.workspace = [&](int actor, int call) { return workspaces[actor][call]; };
-    memory_ = PlanMemory(lowered_, stage_.schedule, stage_.lives, sizes);
-    plan_.set_arena_bytes(memory_.bytes);
-    plan_.set_arena_lower_bound(memory_.lower_bound);
+    memory_ = stage_.memory_plans->Get(
+        sizes_, [this] { return PlanMemory(lowered_, stage_.schedule, stage_.lives, sizes_); });
+    plan_.set_arena_bytes(memory_->bytes);
+    plan_.set_arena_lower_bound(memory_->lower_bound);
     for (size_t b = 0; b < lowered_.buffers.size(); ++b) {
-      const std::vector<int64_t>& offsets = memory_.offsets[b];
+      const std::vector<int64_t>& offsets = memory_->offsets[b];
       plan_.mutable_buffers(static_cast<int>(b))
           ->mutable_offsets()
           ->Assign(offsets.begin(), offsets.end());
@@ -101,7 +156,7 @@ class PlanMaker {
   // Arena and variables against what a rank may hold.
   absl::Status CheckBudget() const {
     if (program_.memory_bytes == 0) return absl::OkStatus();
-    std::vector<Holder> holders = memory_.peak;
+    std::vector<Holder> holders = memory_->peak;
     int64_t variables = 0;
     for (const LoweredBuffer& buffer : lowered_.buffers) {
       if (buffer.variable.empty()) continue;
@@ -109,8 +164,8 @@ class PlanMaker {
           {absl::StrCat("variable ", buffer.variable), LocalSpec(buffer.value).bytes()});
       variables += holders.back().bytes;
     }
-    if (memory_.bytes + variables <= program_.memory_bytes) return absl::OkStatus();
-    return OverBudget(rank_, program_.memory_bytes, memory_.bytes, variables, std::move(holders));
+    if (memory_->bytes + variables <= program_.memory_bytes) return absl::OkStatus();
+    return OverBudget(rank_, program_.memory_bytes, memory_->bytes, variables, std::move(holders));
   }
 
   void AddChannels() {
@@ -128,7 +183,7 @@ class PlanMaker {
       def->set_initial(channel.initial);
       def->add_buffers(channel.buffer);
     }
-    for (const ReuseEdge& edge : memory_.edges) {
+    for (const ReuseEdge& edge : memory_->edges) {
       ChannelDef* def = plan_.add_channels();
       def->set_name(absl::StrCat("memory after ", lowered_.actors[edge.producer].name));
       def->set_producer(edge.producer);
@@ -143,12 +198,32 @@ class PlanMaker {
 
   // Reuse edges follow the program's channels in the plan.
   void AddEdges() {
+    std::vector<std::vector<int>> free_after, full_after;
+    for (const LoweredActor& actor : lowered_.actors) {
+      free_after.push_back(actor.free_after);
+      full_after.push_back(actor.full_after);
+    }
     int id = static_cast<int>(lowered_.channels.size());
-    for (const ReuseEdge& edge : memory_.edges) {
+    for (const ReuseEdge& edge : memory_->edges) {
       plan_.mutable_actors(edge.producer)->add_outputs(id);
       plan_.mutable_actors(edge.consumer)->add_inputs(id);
+      full_after[edge.producer].push_back(edge.after);
+      free_after[edge.consumer].push_back(CallsOf(edge.consumer));
       ++id;
     }
+    for (int a = 0; a < plan_.actors_size(); ++a) {
+      SetDepartures(free_after[a], CallsOf(a), plan_.mutable_actors(a)->mutable_free_after());
+      SetDepartures(full_after[a], CallsOf(a), plan_.mutable_actors(a)->mutable_full_after());
+    }
+  }
+
+  int CallsOf(int actor) const { return static_cast<int>(lowered_.actors[actor].calls.size()); }
+
+  // Nothing is written where all messages leave at the end.
+  static void SetDepartures(const std::vector<int>& after, int calls,
+                            google::protobuf::RepeatedField<int32_t>* field) {
+    if (std::all_of(after.begin(), after.end(), [&](int a) { return a == calls; })) return;
+    field->Assign(after.begin(), after.end());
   }
 
   // The channel by which an actor holds each buffer.
@@ -181,8 +256,8 @@ class PlanMaker {
     return {ChannelsByBuffer(actor.inputs), ChannelsByBuffer(actor.outputs)};
   }
 
-  void AddCall(const LoweredCall& call, const ActorPorts& ports, int64_t workspace_offset,
-               ComputeDef* compute) {
+  void AddCall(size_t a, size_t c, const ActorPorts& ports, ComputeDef* compute) {
+    const LoweredCall& call = lowered_.actors[a].calls[c];
     KernelCallDef* def = compute->add_calls();
     def->set_kernel(call.kernel);
     def->set_name(call.name);
@@ -194,8 +269,8 @@ class PlanMaker {
         ToProto(value, &(*def->mutable_attrs())[name]);
       }
     }
-    def->set_workspace_offset(workspace_offset);
-    def->set_workspace_bytes(WorkspaceOf(call));
+    def->set_workspace_offset(memory_->workspaces[a][c]);
+    def->set_workspace_bytes(sizes_.workspaces[a][c]);
   }
 
   double Seconds(const LoweredActor& actor) const {
@@ -206,28 +281,29 @@ class PlanMaker {
     return static_cast<double>(ticks) / kTicksPerSecond;
   }
 
-  absl::Status AddReshard(const LoweredActor& actor, ActorDef* def) {
+  absl::Status AddReshard(int a, ActorDef* def) {
+    const LoweredActor& actor = lowered_.actors[a];
     const Node& node = graph_.nodes[actor.node];
-    const TensorSpec& spec = graph_.spec(node.inputs[0]);
     WEFT_ASSIGN_OR_RETURN(const ReshardStep step, StepOf(graph_, node));
-    WEFT_ASSIGN_OR_RETURN(RankReshard part, InstantiateStep(step, spec, rank_));
     const ActorPorts ports = PortsOf(actor);
     const OperandDef input = ports.Input(actor.input_buffer);
     const OperandDef output = ports.Output(actor.output_buffer);
-    const int64_t bytes = BytesSent(step, spec, rank_);
+    const int64_t bytes = BytesSent(step, graph_.spec(node.inputs[0]), rank_);
     plan_.set_bytes_sent_per_step(plan_.bytes_sent_per_step() + bytes * actor.firings);
     WEFT_ASSIGN_OR_RETURN(const int64_t ticks, ReshardTicks(graph_, program_.cost, node, rank_));
     def->set_seconds(static_cast<double>(ticks) / kTicksPerSecond);
+    RankReshard& part = conversions_[a];
+    const int64_t workspace = memory_->workspaces[a][0];
     if (part.all_reduce) {
       AllReduceDef* all_reduce = def->mutable_all_reduce();
       *all_reduce = *std::move(part.all_reduce);
-      all_reduce->set_communicator(step.axis);  // lines of one axis are disjoint, so they share it
+      all_reduce->set_workspace_offset(workspace);
       *all_reduce->mutable_input() = input;
       *all_reduce->mutable_output() = output;
     } else {
       ExchangeDef* exchange = def->mutable_exchange();
       *exchange = *std::move(part.exchange);
-      exchange->set_tag(actor.node);
+      exchange->set_workspace_offset(workspace);
       if (exchange->input().buffer() >= 0) *exchange->mutable_input() = input;
       if (exchange->output().buffer() >= 0) *exchange->mutable_output() = output;
     }
@@ -248,10 +324,10 @@ class PlanMaker {
       case LoweredActor::Kind::kCompute:
         def->mutable_compute();
         for (size_t c = 0; c < actor.calls.size(); ++c) {
-          AddCall(actor.calls[c], ports, memory_.workspace[a][c], def->mutable_compute());
+          AddCall(a, c, ports, def->mutable_compute());
         }
         return absl::OkStatus();
-      case LoweredActor::Kind::kReshard: return AddReshard(actor, def);
+      case LoweredActor::Kind::kReshard: return AddReshard(a, def);
       case LoweredActor::Kind::kFeed:
         def->mutable_feed()->set_name(actor.host_name);
         *def->mutable_feed()->mutable_output() = ports.Output(actor.output_buffer);
@@ -290,7 +366,9 @@ class PlanMaker {
   const LoweredProgram& lowered_;
   const int rank_;
   std::vector<int> index_;  // among the members of each mesh, -1: not on it
-  PlannedMemory memory_;
+  std::vector<RankReshard> conversions_;  // by actor
+  MemorySizes sizes_;
+  std::shared_ptr<const PlannedMemory> memory_;
   Plan plan_;
 };
 

@@ -2,45 +2,10 @@
 
 #include <algorithm>
 
+#include "parallel/stream_timelines.h"
+
 namespace weft {
 namespace {
-
-// The firings of each stream, for "what is under way at this tick?".
-class StreamTimelines {
- public:
-  StreamTimelines(const StepSchedule& schedule, const LoweredProgram& program) {
-    for (const ScheduledFiring& firing : schedule.firings) {
-      timelines_[static_cast<int>(program.actors[firing.actor].stream)].push_back(&firing);
-    }
-  }
-
-  // Widens `time` to whole firings.
-  Lifetime Widen(Lifetime time) const {
-    Lifetime wide = time;
-    for (const auto& timeline : timelines_) {
-      if (const ScheduledFiring* f = At(timeline, time.first)) {
-        wide.first = std::min(wide.first, f->begin);
-      }
-      if (const ScheduledFiring* f = At(timeline, time.last)) {
-        wide.last = std::max(wide.last, f->end - 1);
-      }
-    }
-    return wide;
-  }
-
- private:
-  using Timeline = std::vector<const ScheduledFiring*>;
-
-  static const ScheduledFiring* At(const Timeline& timeline, int64_t tick) {
-    const auto after = std::upper_bound(
-        timeline.begin(), timeline.end(), tick,
-        [](int64_t at, const ScheduledFiring* firing) { return at < firing->begin; });
-    if (after == timeline.begin() || (*(after - 1))->end <= tick) return nullptr;
-    return *(after - 1);
-  }
-
-  std::array<Timeline, kNumStreams> timelines_;
-};
 
 class LifeFinder {
  public:
@@ -62,10 +27,10 @@ class LifeFinder {
       if (buffer.slots > 1 || !buffer.variable.empty()) shared_[b] = false;
     }
     for (size_t f = 0; f < schedule_.firings.size(); ++f) TouchAll(static_cast<int>(f));
-    const StreamTimelines timelines(schedule_, program_);
+    const StreamTimelines timelines(program_, schedule_);
     for (size_t b = 0; b < lives_.size(); ++b) {
       if (!shared_[b]) lives_[b].clear();
-      if (!CrossesStreams(lives_[b])) continue;
+      if (OnlyComputes(lives_[b])) continue;
       for (BufferLife& life : lives_[b]) life.time = timelines.Widen(life.time);
     }
     return std::move(lives_);
@@ -76,18 +41,20 @@ class LifeFinder {
     const ScheduledFiring& firing = schedule_.firings[f];
     const LoweredActor& actor = program_.actors[firing.actor];
     const Lifetime whole{firing.begin, firing.end - 1};
-    Touch(f, actor.output_buffer, whole, /*write=*/true);
-    Touch(f, actor.input_buffer, whole, /*write=*/false);
+    Touch(f, 0, actor.output_buffer, whole, /*write=*/true);
+    Touch(f, 0, actor.input_buffer, whole, /*write=*/false);
     int64_t at = firing.begin;
+    int calls = 0;
     for (const LoweredCall& call : actor.calls) {
       const Lifetime time{at, at + call.ticks - 1};
-      for (int b : call.outputs) Touch(f, b, time, /*write=*/true);
-      for (int b : call.inputs) Touch(f, b, time, /*write=*/false);
+      ++calls;
+      for (int b : call.outputs) Touch(f, calls, b, time, /*write=*/true);
+      for (int b : call.inputs) Touch(f, calls, b, time, /*write=*/false);
       at += call.ticks;
     }
   }
 
-  void Touch(int f, int b, Lifetime time, bool write) {
+  void Touch(int f, int calls, int b, Lifetime time, bool write) {
     if (b < 0 || !shared_[b]) return;
     std::vector<BufferLife>& lives = lives_[b];
     if (write && writes_[b]++ % writes_per_life_[b] == 0) {
@@ -98,19 +65,17 @@ class LifeFinder {
     }
     BufferLife& life = lives.back();
     life.time.last = std::max(life.time.last, time.last);
-    LastTouch& last =
-        life.last[static_cast<int>(program_.actors[schedule_.firings[f].actor].stream)];
-    last.end = last.firing == f ? std::max(last.end, time.last + 1) : time.last + 1;
-    last.firing = f;
+    life.last[static_cast<int>(program_.actors[schedule_.firings[f].actor].stream)] = {
+        .firing = f, .calls = calls, .end = time.last + 1};
   }
 
-  static bool CrossesStreams(const std::vector<BufferLife>& lives) {
-    int streams = 0;
-    for (int s = 0; s < kNumStreams; ++s) {
-      streams += std::any_of(lives.begin(), lives.end(),
-                             [s](const BufferLife& life) { return life.last[s].firing >= 0; });
+  static bool OnlyComputes(const std::vector<BufferLife>& lives) {
+    for (const BufferLife& life : lives) {
+      for (int s = 0; s < kNumStreams; ++s) {
+        if (s != static_cast<int>(StreamId::kCompute) && life.last[s].firing >= 0) return false;
+      }
     }
-    return streams > 1;
+    return true;
   }
 
   const LoweredProgram& program_;

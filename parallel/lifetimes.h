@@ -14,14 +14,15 @@ namespace weft {
 // The last firing of a stream that touches a buffer in a life.
 struct LastTouch {
   int firing = -1;  // an index into StepSchedule::firings; -1: the stream never touches it
-  int64_t end = 0;  // tick at which the firing is done with it
+  int calls = 0;    // of the firing, up to the last that touches it; none if the actor has no calls
+  int64_t end = 0;  // tick at which these are done
 };
 
 // One life of memory: from its first write to its last read.
 struct BufferLife {
-  // Ticks. A buffer that several streams touch is live during every firing, of any stream, that is
-  // under way when it is first or last touched: sharing its memory then never makes a firing wait
-  // longer than the schedule has it.
+  // Ticks. What another stream than compute touches is live during every firing, of any stream,
+  // that is under way when it is first or last touched: sharing its memory then never makes a
+  // firing wait longer than the schedule has it.
   Lifetime time;
   int first = -1;  // the firing that writes it first: an index into StepSchedule::firings
   std::array<LastTouch, kNumStreams> last;  // by stream

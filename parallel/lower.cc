@@ -10,9 +10,6 @@
 namespace weft {
 namespace {
 
-// The kernel by which lowering copies: y = x.
-constexpr char kCopyKernel[] = "accumulate";
-
 class Lowering {
  public:
   Lowering(const Graph& graph, int microbatches, int64_t bucket_bytes)
@@ -34,6 +31,7 @@ class Lowering {
     for (size_t a = 0; a < program_.actors.size(); ++a) {
       program_.actors[a].depth = static_cast<int>(a);
     }
+    SetDepartures(program_);
     return std::move(program_);
   }
 
@@ -194,7 +192,6 @@ class Lowering {
     for (int i : copies_[n]) {
       const Variable& variable = graph_.variables[i];
       LoweredCall copy;
-      copy.kernel = kCopyKernel;
       copy.name = absl::StrCat("update ", variable.name);
       copy.inputs = {BufferOf(variable.update)};
       copy.outputs = {buffer_[variable.value.id]};

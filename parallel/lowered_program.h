@@ -40,7 +40,7 @@ struct LoweredChannel {
 
 // One kernel call of a compute actor.
 struct LoweredCall {
-  std::string kernel;
+  std::string kernel;  // empty: a copy
   std::string name;
   int node = -1;             // -1: a copy made by lowering
   std::vector<int> inputs;   // buffers, -1 absent
@@ -65,6 +65,10 @@ struct LoweredActor {
   std::string host_name;           // feed, fetch
   std::vector<int> inputs;         // channels
   std::vector<int> outputs;
+  // Parallel to inputs and outputs: after how many calls of a firing free and full leave; the
+  // number of calls: when the firing ends. Before that only if another stream is there to see it.
+  std::vector<int> free_after;
+  std::vector<int> full_after;
   int64_t ticks = 1;  // of one firing; EstimateTimes
 };
 
@@ -81,5 +85,9 @@ struct LoweredProgram {
 // with one full slot. Errors: a variable that takes a
 // sum over microbatches as it is (Unimplemented); those of FormSegments (InvalidArgument).
 absl::StatusOr<LoweredProgram> Lower(const Graph& graph, int microbatches, int64_t bucket_bytes);
+
+// Decides free_after and full_after of every actor anew, from calls, channels and streams. Lower
+// has done it; for a program whose parts have changed since.
+void SetDepartures(LoweredProgram& program);
 
 }  // namespace weft

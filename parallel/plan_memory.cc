@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "parallel/place_memory.h"
+#include "parallel/stream_timelines.h"
 
 namespace weft {
 namespace {
@@ -56,27 +57,31 @@ class MemoryPlanner {
 
   void AskForWorkspaces() {
     std::map<std::pair<int, int>, Owner> owners;
+    const StreamTimelines timelines(program_, schedule_);
     for (size_t f = 0; f < schedule_.firings.size(); ++f) {
       const ScheduledFiring& firing = schedule_.firings[f];
       const LoweredActor& actor = program_.actors[firing.actor];
-      const int stream = static_cast<int>(actor.stream);
+      const std::vector<int64_t>& bytes = sizes_.workspaces[firing.actor];
       int64_t at = firing.begin;
-      for (size_t c = 0; c < actor.calls.size(); ++c) {
-        const int64_t end = at + actor.calls[c].ticks;
-        const int call = static_cast<int>(c);
-        if (sizes_.workspace(firing.actor, call) > 0) {
+      for (size_t c = 0; c < bytes.size(); ++c) {
+        const int64_t end = actor.calls.empty() ? firing.end : at + actor.calls[c].ticks;
+        if (bytes[c] > 0) {
           BufferLife life{.time = {at, end - 1}, .first = static_cast<int>(f), .last = {}};
-          life.last[stream] = {static_cast<int>(f), end};
-          Owner& owner = owners[{firing.actor, call}];
+          life.last[static_cast<int>(actor.stream)] = {
+              .firing = static_cast<int>(f),
+              .calls = actor.calls.empty() ? 0 : static_cast<int>(c) + 1,
+              .end = end};
+          if (actor.stream != StreamId::kCompute) life.time = timelines.Widen(life.time);
+          Owner& owner = owners[{firing.actor, static_cast<int>(c)}];
           owner.actor = firing.actor;
-          owner.call = call;
+          owner.call = static_cast<int>(c);
           owner.lives.push_back(life);
         }
         at = end;
       }
     }
     for (auto& [call, owner] : owners) {
-      const int64_t bytes = sizes_.workspace(owner.actor, owner.call);
+      const int64_t bytes = sizes_.workspaces[owner.actor][owner.call];
       Ask(bytes, std::move(owner));
     }
   }
@@ -100,7 +105,9 @@ class MemoryPlanner {
 
   std::string NameOf(const Owner& owner) const {
     if (owner.buffer >= 0) return program_.buffers[owner.buffer].name;
-    return absl::StrCat("workspace of ", program_.actors[owner.actor].calls[owner.call].name);
+    const LoweredActor& actor = program_.actors[owner.actor];
+    return absl::StrCat("workspace of ",
+                        actor.calls.empty() ? actor.name : actor.calls[owner.call].name);
   }
 
   // All requests live at the first tick at which most bytes are.
@@ -139,15 +146,15 @@ class MemoryPlanner {
     result.lower_bound = placement.lower_bound;
     result.peak = Peak();
     result.offsets.resize(program_.buffers.size());
-    for (const LoweredActor& actor : program_.actors) {
-      result.workspace.emplace_back(actor.calls.size(), 0);
+    for (const std::vector<int64_t>& bytes : sizes_.workspaces) {
+      result.workspaces.emplace_back(bytes.size(), 0);
     }
     for (size_t r = 0; r < owners_.size(); ++r) {
       const Owner& owner = owners_[r];
       if (owner.buffer >= 0) {
         result.offsets[owner.buffer].push_back(placement.offsets[r]);
       } else {
-        result.workspace[owner.actor][owner.call] = placement.offsets[r];
+        result.workspaces[owner.actor][owner.call] = placement.offsets[r];
       }
     }
     return result;
@@ -167,6 +174,21 @@ PlannedMemory PlanMemory(const LoweredProgram& program, const StepSchedule& sche
                          const std::vector<std::vector<BufferLife>>& lives,
                          const MemorySizes& sizes) {
   return MemoryPlanner(program, schedule, lives, sizes).Run();
+}
+
+std::shared_ptr<const PlannedMemory> MemoryPlans::Get(const MemorySizes& sizes,
+                                                      const std::function<PlannedMemory()>& make) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [known, plan] : known_) {
+      if (known == sizes) return plan;
+    }
+  }
+  auto plan = std::make_shared<const PlannedMemory>(make());
+  const std::lock_guard lock(mutex_);
+  known_.emplace_front(sizes, plan);
+  if (known_.size() > kKept) known_.pop_back();
+  return plan;
 }
 
 }  // namespace weft

@@ -1,9 +1,14 @@
 // PlanMemory: where everything of one rank lies in its arena.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/lifetimes.h"
@@ -15,9 +20,12 @@ namespace weft {
 
 // One rank's sizes, in bytes.
 struct MemorySizes {
+  friend bool operator==(const MemorySizes&, const MemorySizes&) = default;
+
   std::vector<int64_t> buffers;  // of one slot; parallel to LoweredProgram::buffers
-  // Scratch memory of a call while it runs: actor, call within it.
-  std::function<int64_t(int actor, int call)> workspace;
+  // Scratch memory while a call runs: by actor and call; of an actor without calls, one entry for
+  // its whole firing or none.
+  std::vector<std::vector<int64_t>> workspaces;
 };
 
 struct Holder {
@@ -26,8 +34,8 @@ struct Holder {
 };
 
 struct PlannedMemory {
-  std::vector<std::vector<int64_t>> offsets;    // per buffer and slot; none for variables
-  std::vector<std::vector<int64_t>> workspace;  // offset per actor and call
+  std::vector<std::vector<int64_t>> offsets;     // per buffer and slot; none for variables
+  std::vector<std::vector<int64_t>> workspaces;  // offsets, as MemorySizes has the bytes
   std::vector<ReuseEdge> edges;
   int64_t bytes = 0;         // of the arena
   int64_t lower_bound = 0;   // no placement needs less
@@ -39,5 +47,20 @@ struct PlannedMemory {
 PlannedMemory PlanMemory(const LoweredProgram& program, const StepSchedule& schedule,
                          const std::vector<std::vector<BufferLife>>& lives,
                          const MemorySizes& sizes);
+
+// The plans made so far of one program: ranks of equal sizes, as even splits have them, share one.
+// Thread-safe.
+class MemoryPlans {
+ public:
+  // The plan for `sizes`, which make() answers if it is not known.
+  std::shared_ptr<const PlannedMemory> Get(const MemorySizes& sizes,
+                                           const std::function<PlannedMemory()>& make);
+
+ private:
+  static constexpr size_t kKept = 16;  // the latest
+
+  std::mutex mutex_;
+  std::deque<std::pair<MemorySizes, std::shared_ptr<const PlannedMemory>>> known_;
+};
 
 }  // namespace weft

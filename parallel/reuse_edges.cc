@@ -21,10 +21,10 @@ struct Need {
   int memory;  // an index into what FindReuseEdges was given
 };
 
-// One instance of "after": firing `before` of `before_step` ends before firing `after` of
-// `after_step` begins to write `memory`.
+// One instance of "after": `calls` calls (none: all) of firing `before` of `before_step` end before
+// firing `after` of `after_step` begins to write `memory`.
 struct Instance {
-  int before = 0, before_step = 0;
+  int before = 0, before_step = 0, calls = 0;
   int after = 0, after_step = 0;
   int memory = 0;
 };
@@ -105,9 +105,9 @@ class EdgeFinder {
             if (s == own || touch.firing < 0) continue;
             if (clock[s] >= need.step * schedule_.ticks + touch.end) continue;
             instances_[{schedule_.firings[touch.firing].actor, schedule_.firings[f].actor}]
-                .push_back({touch.firing, need.step, f, step, need.memory});
+                .push_back({touch.firing, need.step, touch.calls, f, step, need.memory});
             Merge(begins[need.step][touch.firing], clock);
-            clock[s] = std::max(clock[s], EndTick(schedule_, need.step, touch.firing));
+            clock[s] = std::max(clock[s], need.step * schedule_.ticks + touch.end);
           }
         }
       }
@@ -141,6 +141,8 @@ class EdgeFinder {
                                     const std::vector<Instance>& instances) const {
     const int64_t writes = program_.actors[producer].firings;
     const int64_t reads = program_.actors[consumer].firings;
+    int after = 0;
+    for (const Instance& instance : instances) after = std::max(after, instance.calls);
     const auto orders = [&](auto before) {
       for (const Instance& instance : instances) {
         const int64_t b = instance.before_step * writes + schedule_.firings[instance.before].index;
@@ -152,15 +154,22 @@ class EdgeFinder {
     // Firing by firing, then step by step; of this round or the one before.
     for (int initial = 0; initial < 2 && writes == reads; ++initial) {
       if (orders([&](int64_t k) { return k - initial; })) {
-        return ReuseEdge{producer, consumer, 1,
-                         1,        initial,  initial + kSteps * static_cast<int>(writes)};
+        return ReuseEdge{.producer = producer,
+                         .consumer = consumer,
+                         .initial = initial,
+                         .slots = initial + kSteps * static_cast<int>(writes),
+                         .after = after};
       }
     }
     for (int initial = 0; initial < 2; ++initial) {
       if (orders([&](int64_t k) { return (k / reads + 1 - initial) * writes - 1; })) {
-        return ReuseEdge{
-            producer, consumer,        static_cast<int>(writes), static_cast<int>(reads),
-            initial,  initial + kSteps};
+        return ReuseEdge{.producer = producer,
+                         .consumer = consumer,
+                         .writes_per_slot = static_cast<int>(writes),
+                         .reads_per_slot = static_cast<int>(reads),
+                         .initial = initial,
+                         .slots = initial + kSteps,
+                         .after = after};
       }
     }
     return std::nullopt;

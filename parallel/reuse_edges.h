@@ -21,6 +21,7 @@ struct ReuseEdge {
   int reads_per_slot = 1;
   int initial = 0;
   int slots = 1;
+  int after = 0;  // calls of the producer's firing after which it sends; none if it has no calls
 };
 
 // Memory that may be shared: bytes [begin, end) of the arena, during `lives`.

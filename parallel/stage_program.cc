@@ -22,6 +22,7 @@ class Part {
       if (actor_[a] >= 0) part_.actors.push_back(Renumbered(whole_.actors[a]));
     }
     for (const LoweredChannel& channel : channels_) part_.channels.push_back(channel);
+    SetDepartures(part_);
     return std::move(part_);
   }
 

@@ -3,11 +3,13 @@
 // memory and plans are made from as if there were no other.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "graph/graph.h"
 #include "parallel/lifetimes.h"
 #include "parallel/lowered_program.h"
+#include "parallel/plan_memory.h"
 #include "parallel/step_schedule.h"
 
 namespace weft {
@@ -19,6 +21,8 @@ struct StageProgram {
   LoweredProgram lowered;
   StepSchedule schedule;                       // the order of every stream, and when
   std::vector<std::vector<BufferLife>> lives;  // by buffer
+  // What InstantiatePlan has placed so far; of this part alone.
+  std::shared_ptr<MemoryPlans> memory_plans = std::make_shared<MemoryPlans>();
 };
 
 // The parts of `whole`, with meshes, ranks and actors alone: one for each set of ranks that lie on

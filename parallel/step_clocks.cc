@@ -1,12 +1,16 @@
 #include "parallel/step_clocks.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 namespace weft {
 namespace {
 
-constexpr Clock kNothing = {-1, -1, -1};
+constexpr Clock Nothing() {
+  Clock clock{};
+  for (int64_t& tick : clock) tick = -1;
+  return clock;
+}
+constexpr Clock kNothing = Nothing();
 
 // A channel's messages, as clocks.
 struct ChannelClocks {
@@ -32,8 +36,6 @@ class Player {
       clocks.read_slot.assign(consumers, 0);
       clocks.reads.assign(consumers, 0);
     }
-    ends_.resize(program.actors.size());
-    for (size_t a = 0; a < program.actors.size(); ++a) FindPortEnds(static_cast<int>(a));
   }
 
   void Play(int step, int f, const std::function<void(int, int, Clock&)>& visit) {
@@ -51,50 +53,19 @@ class Player {
       for (const std::vector<Clock>& left : channel.left) Merge(left[channel.write_slot], clock);
     }
     visit(step, f, clock);
-    const int64_t begin = step * schedule_.ticks + firing.begin;
+    Clock at = clock;
     for (size_t i = 0; i < actor.inputs.size(); ++i) {
-      Clock at = clock;
-      at[stream] = begin + ends_[firing.actor].inputs[i];
+      at[stream] = TickAfter(program_, schedule_, step, f, actor.free_after[i]);
       Read(actor.inputs[i], firing.actor, at);
     }
     for (size_t i = 0; i < actor.outputs.size(); ++i) {
-      Clock at = clock;
-      at[stream] = begin + ends_[firing.actor].outputs[i];
+      at[stream] = TickAfter(program_, schedule_, step, f, actor.full_after[i]);
       Write(actor.outputs[i], at);
     }
-    clock[stream] = EndTick(schedule_, step, f);
+    clock[stream] = step * schedule_.ticks + firing.end;
   }
 
  private:
-  // Ticks after the begin of a firing at which a port's message leaves, as ComputeActor has it:
-  // free after the last call that reads, full after the last that writes, even where later calls of
-  // the firing read what it wrote. Parallel to inputs, outputs.
-  struct PortEnds {
-    std::vector<int64_t> inputs, outputs;
-  };
-
-  void FindPortEnds(int a) {
-    const LoweredActor& actor = program_.actors[a];
-    std::unordered_map<int, int64_t> read, written;  // buffer -> end of the last such call
-    int64_t at = 0;
-    for (const LoweredCall& call : actor.calls) {
-      at += call.ticks;
-      for (int b : call.inputs) read[b] = at;
-      for (int b : call.outputs) written[b] = at;
-    }
-    const auto end_of = [&](int channel, const std::unordered_map<int, int64_t>& ends) {
-      const auto found = ends.find(program_.channels[channel].buffer);
-      return found == ends.end() ? actor.ticks : found->second;
-    };
-    for (int c : actor.inputs) {
-      // In place: what replaces the content is a use of it as well.
-      const int64_t end = end_of(c, read);
-      const auto replaced = written.find(program_.channels[c].buffer);
-      ends_[a].inputs.push_back(replaced == written.end() ? end : std::max(end, replaced->second));
-    }
-    for (int c : actor.outputs) ends_[a].outputs.push_back(end_of(c, written));
-  }
-
   int ConsumerIndex(int channel, int actor) const {
     const std::vector<LoweredConsumer>& consumers = program_.channels[channel].consumers;
     int k = 0;
@@ -123,10 +94,19 @@ class Player {
   const StepSchedule& schedule_;
   std::vector<Clock> streams_;  // what is over when the stream goes on
   std::vector<ChannelClocks> channels_;
-  std::vector<PortEnds> ends_;
 };
 
 }  // namespace
+
+int64_t TickAfter(const LoweredProgram& program, const StepSchedule& schedule, int step, int firing,
+                  int calls) {
+  const ScheduledFiring& at = schedule.firings[firing];
+  const std::vector<LoweredCall>& all = program.actors[at.actor].calls;
+  if (calls == static_cast<int>(all.size())) return step * schedule.ticks + at.end;
+  int64_t tick = step * schedule.ticks + at.begin;
+  for (int c = 0; c < calls; ++c) tick += all[c].ticks;
+  return tick;
+}
 
 void Merge(const Clock& other, Clock& clock) {
   for (int s = 0; s < kNumStreams; ++s) clock[s] = std::max(clock[s], other[s]);

@@ -25,9 +25,8 @@ void Merge(const Clock& other, Clock& clock);
 void PlayClocks(const LoweredProgram& program, const StepSchedule& schedule, int steps,
                 const std::function<void(int step, int firing, Clock& clock)>& visit);
 
-// The tick at which the schedule ends `firing` of `step`.
-inline int64_t EndTick(const StepSchedule& schedule, int step, int firing) {
-  return step * schedule.ticks + schedule.firings[firing].end;
-}
+// The tick at which the schedule has done `calls` calls of `firing` of `step`; all: its end.
+int64_t TickAfter(const LoweredProgram& program, const StepSchedule& schedule, int step, int firing,
+                  int calls);
 
 }  // namespace weft

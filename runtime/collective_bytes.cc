@@ -34,6 +34,22 @@ std::pair<int64_t, int64_t> AllReduceBlock(int rank, int size, int64_t count) {
   return {begin, begin + quotient + (rank < remainder ? 1 : 0)};
 }
 
+int64_t CacheLines(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+int64_t ReduceWorkspaceBytes(int size, int64_t own_block_bytes) {
+  const int64_t pieces = own_block_bytes > kPieceBytes ? 2 : 1;
+  return pieces * (size - 1) * CacheLines(std::min(own_block_bytes, kPieceBytes));
+}
+
+int64_t AllReduceWorkspaceBytes(int rank, int size, int64_t count, DType dtype) {
+  if (size == 1 || count == 0) return 0;
+  if (AllReduceIsDirect(size, count, dtype)) {
+    return (size - 1) * CacheLines(count * SizeOf(dtype));
+  }
+  const auto [begin, end] = AllReduceBlock(rank, size, count);
+  return ReduceWorkspaceBytes(size, (end - begin) * SizeOf(dtype));
+}
+
 int64_t AllReduceBytesSent(int rank, int size, int64_t count, DType dtype) {
   if (size == 1) return 0;
   if (AllReduceIsDirect(size, count, dtype)) return count * SizeOf(dtype) * (size - 1);

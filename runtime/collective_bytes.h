@@ -13,8 +13,8 @@ namespace weft {
 
 // Below this each rank sends all it has to all others: one step instead of two or more.
 inline constexpr int64_t kDirectBytes = 64 << 10;
-// Up to about this a message travels at once in MPI libraries; a longer one first asks the receiver.
-// Two steps of such messages are faster than one that asks.
+// Up to about this a message travels at once in MPI libraries; a longer one first asks the
+// receiver. Two steps of such messages are faster than one that asks.
 inline constexpr int64_t kEagerBytes = 4000;
 // Large transfers are cut into pieces of this size, one reduced or handed on while the next
 // arrives.
@@ -28,6 +28,12 @@ bool AllGatherIsDirect(absl::Span<const int64_t> counts, DType dtype);
 bool BroadcastIsTree(int size, int64_t count, DType dtype);
 // Elements [first, second) of `count` that rank `rank` reduces in a two-step all-reduce.
 std::pair<int64_t, int64_t> AllReduceBlock(int rank, int size, int64_t count);
+
+// Bytes of workspace in which a rank keeps what the others contribute to a reduction: each part on
+// cache lines of its own, two pieces of each where there are several.
+int64_t CacheLines(int64_t bytes);
+int64_t ReduceWorkspaceBytes(int size, int64_t own_block_bytes);
+int64_t AllReduceWorkspaceBytes(int rank, int size, int64_t count, DType dtype);
 
 // Payload bytes that `rank` sends to other ranks.
 int64_t AllReduceBytesSent(int rank, int size, int64_t count, DType dtype);

@@ -2,6 +2,7 @@
 // collective hold one; CPU ranks have it over a Transport, GPU ranks over NCCL.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -36,6 +37,11 @@ class Communicator {
   // Payload bytes that this rank has sent to others so far. The thread of the calls.
   int64_t bytes_sent() const { return bytes_sent_; }
 
+  // Memory for the reductions called from here on, until it is replaced; it belongs to the caller.
+  // A reduction that needs more than is lent (collective_bytes.h says what it needs) allocates its
+  // own.
+  void LendWorkspace(absl::Span<std::byte> workspace) { lent_ = workspace; }
+
   // out = m over ranks of in, `count` elements. out == in is allowed.
   virtual absl::Status AllReduce(const void* in, void* out, int64_t count, DType dtype,
                                  Monoid monoid) = 0;
@@ -62,11 +68,13 @@ class Communicator {
   Communicator(std::vector<int> world_ranks, int rank)
       : world_ranks_(std::move(world_ranks)), rank_(rank) {}
   void CountSent(int64_t bytes) { bytes_sent_ += bytes; }
+  absl::Span<std::byte> lent() const { return lent_; }
 
  private:
   const std::vector<int> world_ranks_;
   const int rank_;
   int64_t bytes_sent_ = 0;
+  absl::Span<std::byte> lent_;
 };
 
 }  // namespace weft

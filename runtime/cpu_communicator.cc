@@ -198,6 +198,7 @@ absl::Status CpuCommunicator::SetOffsets(absl::Span<const int64_t> counts) {
 }
 
 std::byte* CpuCommunicator::Workspace(int64_t bytes) {
+  if (bytes <= static_cast<int64_t>(lent().size())) return lent().data();
   if (bytes > workspace_bytes_) {
     workspace_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
     workspace_bytes_ = bytes;

@@ -17,7 +17,8 @@
 namespace weft {
 
 // Calls block the calling thread (a CPU stream's worker) until this rank's part is done. After the
-// first calls of a kind and size nothing is allocated. Its workspace is at most 512 KiB per member.
+// first calls of a kind and size nothing is allocated, and no workspace at all where enough is
+// lent.
 class CpuCommunicator final : public Communicator {
  public:
   // A communicator of `world_ranks`, which are distinct ranks of `transport`, this one among them.
@@ -52,6 +53,9 @@ class CpuCommunicator final : public Communicator {
   // negative.
   absl::Status SetOffsets(absl::Span<const int64_t> counts);
   int64_t BlockSize(int r) const { return offsets_[r + 1] - offsets_[r]; }
+  // Where among the others' contributions that of `from` lies in the workspace.
+  int PlaceOf(int from) const { return from < rank() ? from : from - 1; }
+  // What is lent if it is enough, else memory of its own.
   std::byte* Workspace(int64_t bytes);
 
   absl::Status ExchangeAndReduce(const std::byte* in, std::byte* out, int64_t count, DType dtype,

@@ -9,20 +9,14 @@
 #include "runtime/status.h"
 
 namespace weft {
-namespace {
-
-// Rounds up so that every rank's part of the workspace starts on a cache line.
-int64_t CacheLines(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
-}  // namespace
 
 absl::Status CpuCommunicator::ExchangeAndReduce(const std::byte* in, std::byte* out, int64_t count,
                                                 DType dtype, Monoid monoid) {
   const int64_t bytes = count * SizeOf(dtype);
-  std::byte* const workspace = Workspace(CacheLines(bytes) * size());
+  std::byte* const workspace = Workspace(AllReduceWorkspaceBytes(rank(), size(), count, dtype));
   for (int step = 1; step < size(); ++step) {
     const int from = (rank() + size() - step) % size();
-    std::byte* const place = workspace + from * CacheLines(bytes);
+    std::byte* const place = workspace + PlaceOf(from) * CacheLines(bytes);
     sources_[from] = place;
     Receive(from, place, bytes, receives_[from]);
   }
@@ -47,9 +41,9 @@ absl::Status CpuCommunicator::ReduceBlocks(const std::byte* in, std::byte* out, 
   int64_t largest = 0;
   for (int r = 0; r < size(); ++r) largest = std::max(largest, BlockSize(r));
   const int64_t stride = CacheLines(std::min(own_size, piece) * element_bytes);
-  std::byte* const workspace = Workspace(2 * size() * stride);
+  std::byte* const workspace = Workspace(ReduceWorkspaceBytes(size(), own_size * element_bytes));
   const auto place = [&](int64_t index, int from) {
-    return workspace + ((index % 2) * size() + from) * stride;
+    return workspace + ((index % 2) * (size() - 1) + PlaceOf(from)) * stride;
   };
   const auto start = [&](int64_t index) {
     const int64_t count = std::min(piece, own_size - index * piece);

@@ -57,6 +57,7 @@ Plan EveryKind(int rank) {
   PlanBuilder::Piece(exchange->add_sends(), 1 - rank, rank == 0 ? left : right);
   PlanBuilder::Piece(exchange->add_receives(), 1 - rank, rank == 0 ? right : left);
   PlanBuilder::Piece(exchange->add_receives(), rank, rank == 0 ? left : right);
+  b.PlaceStaging();
   b.AllReduce(reduce, 0, b.On(z), b.On(w));
   b.Fetch(fetch, "w", b.On(w));
   for (int i = 0; i < 2; ++i) b.Order({feed, inc, swap, reduce, fetch});

@@ -1,5 +1,5 @@
-// Conversions between layouts over real threads: pieces in one run and in many, local copies, sums of
-// partials in rank order, identities.
+// Conversions between layouts over real threads: pieces in one run and in many, local copies, sums
+// of partials in rank order, identities.
 #include <functional>
 #include <string>
 #include <vector>
@@ -49,8 +49,8 @@ float At(int64_t row, int64_t column, int rank) {
   return static_cast<float>(100 * row + 10 * column + rank);
 }
 
-// Every rank converts from `from` to `to`; when `partial`, values differ by rank and are summed, else
-// each piece comes from the lowest rank that has it.
+// Every rank converts from `from` to `to`; when `partial`, values differ by rank and are summed,
+// else each piece comes from the lowest rank that has it.
 void Convert(const LayoutOf& from, const LayoutOf& to, bool partial) {
   const KernelTable kernels = testing::ToyKernels();
   testing::RunRanks(kRanks, {}, [&](Transport& transport) {
@@ -75,14 +75,15 @@ void Convert(const LayoutOf& from, const LayoutOf& to, bool partial) {
         PlanBuilder::Piece(exchange->add_receives(), peer, from(peer).Intersect(to(rank)));
       }
     }
+    b.PlaceStaging();
     b.Order({feed, convert, fetch});
     ExecutorOptions options{.kernels = kernels};
     options.transport = &transport;
     options.feed = [&](std::string_view, int64_t step, int64_t, const Operand& v) {
       for (int64_t i = 0; i < v.elements(); ++i) {
-        v.as<float>()[i] = static_cast<float>(step) +
-                           At(v.box->dims[0].ToLogical(i / v.shape[1]),
-                              v.box->dims[1].ToLogical(i % v.shape[1]), partial ? rank : 0);
+        v.as<float>()[i] = static_cast<float>(step) + At(v.box->dims[0].ToLogical(i / v.shape[1]),
+                                                         v.box->dims[1].ToLogical(i % v.shape[1]),
+                                                         partial ? rank : 0);
       }
       return absl::OkStatus();
     };
@@ -98,6 +99,13 @@ void Convert(const LayoutOf& from, const LayoutOf& to, bool partial) {
       }
       return absl::OkStatus();
     };
+    const ExchangeDef& placed = b.plan().actors(convert).exchange();
+    if (placed.workspace_bytes() > 0) {
+      Plan without = b.plan();
+      without.mutable_actors(convert)->mutable_exchange()->set_workspace_bytes(0);
+      EXPECT_THAT(std::string(Executor::Create(without, options).status().message()),
+                  ::testing::HasSubstr("a workspace of 0 bytes where"));
+    }
     auto executor = Executor::Create(b.plan(), std::move(options));
     ASSERT_TRUE(executor.ok()) << executor.status();
     const absl::Status status = (*executor)->RunSteps(0, 5);
@@ -124,7 +132,8 @@ TEST(ExchangeTest, FillsWithTheIdentity) {
   PlanBuilder b;
   const int s = b.Stream("s");
   const int feed = b.Actor("feed", s), convert = b.Actor("convert", s), fetch = b.Actor("fetch", s);
-  const int x = b.Channel("x", feed, {{convert}}, 1, 4), y = b.Channel("y", convert, {{fetch}}, 1, 4);
+  const int x = b.Channel("x", feed, {{convert}}, 1, 4),
+            y = b.Channel("y", convert, {{fetch}}, 1, 4);
   b.Feed(feed, "x", b.On(x));
   b.Fetch(fetch, "y", b.On(y));
   ExchangeDef* exchange = b.Exchange(convert, 0, b.On(x), b.On(y));

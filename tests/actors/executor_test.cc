@@ -91,6 +91,7 @@ TEST_F(ExecutorTest, ASegmentHandsOverBeforeItsEnd) {
   const int y = b.Channel("y", segment, {{fetch}}, 1, 4);
   b.Call(segment, "nothing", {}, {b.On(y)});
   b.Call(segment, "needs arrival", {}, {});
+  b.Early(segment, y, 1);
   b.Fetch(fetch, "y", b.On(y));
   b.Order({segment, fetch});
   ExecutorOptions options{.kernels = kernels};
@@ -146,6 +147,48 @@ TEST_F(ExecutorTest, BadPlansAreRefused) {
   plan = Chain(2, 2);
   plan.mutable_channels(0)->mutable_consumers(0)->set_actor(7);
   EXPECT_THAT(error_of(plan), HasSubstr("channel `x`: consumer actor 7 of 3"));
+}
+
+TEST_F(ExecutorTest, MessagesThatLeaveTooEarlyAreRefused) {
+  const auto error_of = [&](const Plan& plan) {
+    return std::string(Executor::Create(plan, Options()).status().message());
+  };
+  Plan plan = Chain(2, 2);
+  plan.mutable_actors(1)->add_full_after(2);
+  EXPECT_THAT(error_of(plan), HasSubstr("actor `inc`: full_after 2 of 1 calls"));
+  plan.mutable_actors(1)->add_full_after(1);
+  EXPECT_THAT(error_of(plan), HasSubstr("actor `inc`: full_after has 2 entries, not 1"));
+  plan = Chain(2, 2);
+  ComputeDef* inc = plan.mutable_actors(1)->mutable_compute();
+  *inc->add_calls() = inc->calls(0);
+  inc->mutable_calls(1)->set_name("again");
+  plan.mutable_actors(1)->add_free_after(1);
+  EXPECT_THAT(error_of(plan), HasSubstr("op `again` uses `x` after its slot has left"));
+  plan.mutable_actors(1)->clear_free_after();
+  plan.mutable_actors(1)->add_full_after(1);
+  EXPECT_THAT(error_of(plan), HasSubstr("op `again` uses `y` after its slot has left"));
+}
+
+TEST_F(ExecutorTest, ACallWithoutKernelCopies) {
+  Plan plan = Chain(1, 1);
+  // feed -> copy -> increment -> fetch.
+  ComputeDef* calls = plan.mutable_actors(1)->mutable_compute();
+  BufferDef* between = plan.add_buffers();
+  *between = plan.buffers(0);
+  between->set_name("between");
+  between->set_offsets(0, plan.arena_bytes());
+  plan.set_arena_bytes(plan.arena_bytes() + 64);
+  *calls->add_calls() = calls->calls(0);
+  calls->mutable_calls(0)->clear_kernel();
+  *calls->mutable_calls(0)->mutable_outputs(0) = PlanBuilder::At(plan.buffers_size() - 1);
+  *calls->mutable_calls(1)->mutable_inputs(0) = PlanBuilder::At(plan.buffers_size() - 1);
+  auto executor = Executor::Create(plan, Options());
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  EXPECT_TRUE((*executor)->RunSteps(0, 3).ok());
+  EXPECT_EQ(fetched_, 3);
+  between->set_dtype(static_cast<int>(DType::kI32));
+  EXPECT_THAT(std::string(Executor::Create(plan, Options()).status().message()),
+              HasSubstr("a copy has one input and one output of the same box and dtype"));
 }
 
 TEST_F(ExecutorTest, APlanThatNeverEndsIsAnErrorNotAHang) {

@@ -10,7 +10,9 @@
 
 #include "runtime/box.h"
 #include "runtime/box_proto.h"
+#include "runtime/collective_bytes.h"
 #include "runtime/dtype.h"
+#include "runtime/exchange_pieces.h"
 #include "runtime/plan.pb.h"
 
 namespace weft::testing {
@@ -70,8 +72,7 @@ class PlanBuilder {
     buffer->set_dtype(static_cast<int>(DType::kF32));
     ToProto(box, buffer->mutable_box());
     for (int i = 0; i < slots; ++i) {
-      buffer->add_offsets(plan_.arena_bytes());
-      plan_.set_arena_bytes(plan_.arena_bytes() + (box.elements() * 4 + 63) / 64 * 64);
+      buffer->add_offsets(Take(box.elements() * 4));
     }
     return plan_.buffers_size() - 1;
   }
@@ -123,10 +124,39 @@ class PlanBuilder {
                           const OperandDef& output) {
     AllReduceDef* reduce = plan_.mutable_actors(actor)->mutable_all_reduce();
     for (int r = 0; r < plan_.world_size(); ++r) reduce->add_ranks(r);
+    const int64_t bytes = AllReduceWorkspaceBytes(plan_.rank(), plan_.world_size(),
+                                                  BoxOf(input).elements(), DType::kF32);
+    reduce->set_workspace_offset(Take(bytes));
+    reduce->set_workspace_bytes(bytes);
     reduce->set_communicator(communicator);
     *reduce->mutable_input() = input;
     *reduce->mutable_output() = output;
     return reduce;
+  }
+  // Gives the exchanges, whose pieces are complete, what they need to stage.
+  void PlaceStaging() {
+    for (ActorDef& actor : *plan_.mutable_actors()) {
+      if (!actor.has_exchange()) continue;
+      ExchangeDef& exchange = *actor.mutable_exchange();
+      const auto pieces = PiecesOf(exchange, plan_.rank(), plan_.world_size(),
+                                   SideOf(exchange.input()), SideOf(exchange.output()));
+      if (!pieces.ok()) continue;  // a test of errors
+      exchange.set_workspace_offset(Take(pieces->workspace_bytes));
+      exchange.set_workspace_bytes(pieces->workspace_bytes);
+    }
+  }
+  // The actor sends full (free) of `channel` after `calls` of its calls, and its other messages
+  // when the firing ends. After all calls and channels of the actor.
+  void Early(int actor, int channel, int calls) {
+    ActorDef* def = plan_.mutable_actors(actor);
+    for (const bool output : {false, true}) {
+      const auto& channels = output ? def->outputs() : def->inputs();
+      auto* after = output ? def->mutable_full_after() : def->mutable_free_after();
+      after->Resize(channels.size(), def->compute().calls_size());
+      for (int i = 0; i < channels.size(); ++i) {
+        if (channels[i] == channel) after->Set(i, calls);
+      }
+    }
   }
   // Appends to the list of the actor's stream.
   void Order(const std::vector<int>& actors) {
@@ -136,6 +166,20 @@ class PlanBuilder {
   Plan& plan() { return plan_; }
 
  private:
+  // The next `bytes` of the arena.
+  int64_t Take(int64_t bytes) {
+    const int64_t at = plan_.arena_bytes();
+    plan_.set_arena_bytes(at + CacheLines(bytes));
+    return at;
+  }
+  Box BoxOf(const OperandDef& operand) const {
+    return FromProto(plan_.buffers(operand.buffer()).box()).value();
+  }
+  ExchangeSide SideOf(const OperandDef& operand) const {
+    if (operand.buffer() < 0) return {};
+    return {.present = true, .box = BoxOf(operand), .dtype = DType::kF32};
+  }
+
   Plan plan_;
 };
 
