@@ -246,6 +246,7 @@ Plan SumOverRanks(int rank, int size, int collectives) {
     b.Fetch(fetch, n, b.On(z));
     b.Order({feed, inc, sum, fetch});
   }
+  b.PlaceStaging();
   return b.plan();
 }
 
