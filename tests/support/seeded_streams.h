@@ -89,11 +89,11 @@ class SeededStreams {
     back_.Take();
     return true;
   }
-  // Within a task: hands the turn on until the request is done. Elsewhere: runs the others until
+  // Within a task: hands the turn on while the request is in flight. Elsewhere: runs the others until
   // then.
   void Await(const Request& request) {
     if (One* const stream = running_) {
-      if (request.done()) return;
+      if (!request.in_flight()) return;
       stream->awaited = &request;
       back_.Give();
       stream->go.Take();
@@ -120,7 +120,7 @@ class SeededStreams {
     void Push(const Task& task) override { tasks.push_back(task); }
     bool CanRun() const {
       if (tasks.empty()) return false;
-      if (awaited != nullptr) return awaited->done();
+      if (awaited != nullptr) return !awaited->in_flight();
       const Task& task = tasks.front();
       if (task.run == nullptr) {
         return Event{static_cast<const Stream*>(task.context), task.argument}.done();
