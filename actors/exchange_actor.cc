@@ -122,7 +122,7 @@ void ExchangeActor::Finish(void* context, int64_t firing) {
   }
   for (size_t i = 0; i < actor.pieces_.sends.size(); ++i) {
     status.Update(actor.transport_->Wait(actor.send_requests_[i]));
-    actor.CountSent(firing, actor.sends_[i].copy.bytes());
+    actor.CountSent(firing, actor.pieces_.sends[i].copy.bytes());
   }
   actor.posted_.store(false, std::memory_order_relaxed);
   if (!status.ok()) actor.Fail("exchange", firing, status);

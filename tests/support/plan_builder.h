@@ -2,6 +2,7 @@
 // after the other, lists in the order in which firings are named.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -133,9 +134,20 @@ class PlanBuilder {
     *reduce->mutable_output() = output;
     return reduce;
   }
-  // Gives the exchanges, whose pieces are complete, what they need to stage.
+  // Gives the exchanges, whose pieces are complete, what they need to stage, and all-reduces that
+  // have none yet what they collect in.
   void PlaceStaging() {
     for (ActorDef& actor : *plan_.mutable_actors()) {
+      if (actor.has_all_reduce() && actor.all_reduce().workspace_bytes() == 0) {
+        AllReduceDef& reduce = *actor.mutable_all_reduce();
+        const auto place = std::find(reduce.ranks().begin(), reduce.ranks().end(), plan_.rank());
+        const ExchangeSide side = SideOf(reduce.input());
+        const int64_t bytes =
+            AllReduceWorkspaceBytes(static_cast<int>(place - reduce.ranks().begin()),
+                                    reduce.ranks_size(), side.box.elements(), side.dtype);
+        reduce.set_workspace_offset(Take(bytes));
+        reduce.set_workspace_bytes(bytes);
+      }
       if (!actor.has_exchange()) continue;
       ExchangeDef& exchange = *actor.mutable_exchange();
       const auto pieces = PiecesOf(exchange, plan_.rank(), plan_.world_size(),
@@ -177,7 +189,9 @@ class PlanBuilder {
   }
   ExchangeSide SideOf(const OperandDef& operand) const {
     if (operand.buffer() < 0) return {};
-    return {.present = true, .box = BoxOf(operand), .dtype = DType::kF32};
+    return {.present = true,
+            .box = BoxOf(operand),
+            .dtype = static_cast<DType>(plan_.buffers(operand.buffer()).dtype())};
   }
 
   Plan plan_;

@@ -63,6 +63,7 @@ class ReshardPlan {
     maker.Feed(c.from());
     for (const ReshardStep& step : steps) WEFT_RETURN_IF_ERROR(maker.Step(step));
     maker.Fetch();
+    maker.builder_.PlaceStaging();
     return std::move(maker.builder_.plan());
   }
 

@@ -165,7 +165,9 @@ class SeededTransport final : public Transport {
  public:
   SeededTransport(Transport& inner, SeededStreams& streams)
       : Transport(inner.rank(), inner.size()), inner_(inner), streams_(streams) {
-    inner_.OnPoison([this](const absl::Status& status) { MarkPoisoned(status); });
+    inner_.OnPoison([this](const absl::Status& status) {
+      MarkPoisoned(inner_.failed_rank(), status);
+    });
   }
   void Send(int to, uint32_t tag, const void* data, int64_t bytes, Request* request) override {
     inner_.Send(to, tag, data, bytes, request);

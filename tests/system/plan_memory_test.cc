@@ -96,7 +96,7 @@ TEST_F(PlanMemoryTest, EdgesLeaveRightAfterTheLastUse) {
   const Program program = CompileTiny("data:2", {"train.microbatches=4"});
   const absl::StatusOr<Plan> plan = InstantiatePlan(program, 0);
   ASSERT_TRUE(plan.ok()) << plan.status();
-  const int kept = static_cast<int>(program.lowered.channels.size());
+  const int kept = static_cast<int>(program.stages[0].lowered.channels.size());
   int early = 0, needed = 0;
   for (int a = 0; a < plan->actors_size(); ++a) {
     const ActorDef& actor = plan->actors(a);
