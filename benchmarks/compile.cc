@@ -103,7 +103,7 @@ absl::Status MeasureJob(const OpRegistry& ops, const std::string& path,
   options.cost = CostModelOf(cluster, mesh.size());
   WEFT_ASSIGN_OR_RETURN(const Program program, Compile(std::move(graph), ops, options));
   const double compile = lap();
-  const LinkTable links = LinksOf(cluster);
+  const LinkTable links = LinksOf(cluster, mesh);
   WEFT_ASSIGN_OR_RETURN(const std::vector<int> twins, FindTwins(program, links));
   const double kinds_seconds = lap();
   std::map<int, Plan> plans;

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "actors/simulation.h"
+#include "graph/mesh.h"
 #include "launcher/cluster.pb.h"
 #include "parallel/cost_model.h"
 
@@ -17,11 +19,20 @@ absl::StatusOr<Cluster> LoadCluster(const std::string& path);
 // The same from text; `file` is what errors call it.
 absl::StatusOr<Cluster> ParseCluster(const std::string& text, const std::string& file);
 
-// What the compiler decides by where `ranks` ranks run; the slowest link that they use stands for
-// all.
+// What the compiler decides by where `ranks` ranks run: the groups, and for all else the slowest
+// link that these ranks use.
 CostModel CostModelOf(const Cluster& cluster, int ranks);
 
-// The link between any two ranks. It keeps a copy of what it needs.
-LinkTable LinksOf(const Cluster& cluster);
+// The link between any two ranks: that of the groups along the axis of `mesh` by which alone they
+// differ, if the cluster has it, else that of their nodes. It keeps a copy of what it needs.
+LinkTable LinksOf(const Cluster& cluster, const Mesh& mesh = Mesh());
+
+// The links of `groups` become those of the cluster, in place of those of the same axis and size.
+// Figures that a cluster must have and this one lacks are filled in: the defaults of CostModel, and
+// for the network the slowest of `groups`, which has one at least.
+void SetGroups(const std::vector<CostModel::Group>& groups, Cluster* cluster);
+
+// The cluster as text that ParseCluster reads back equal, behind a comment.
+std::string ClusterText(const Cluster& cluster, const std::string& comment);
 
 }  // namespace weft

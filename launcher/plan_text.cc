@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "actors/simulation.h"
+#include "launcher/cluster.h"
 #include "launcher/job_graph.h"
 #include "launcher/memory_holders.h"
 #include "launcher/rank_twins.h"
@@ -47,11 +50,13 @@ std::string ExactBytes(int64_t bytes) {
 
 class PlanWriter {
  public:
-  PlanWriter(const Job& job, const Program& program, const PlanTextOptions& options)
-      : job_(job), program_(program), graph_(program.graph), options_(options) {
-    const Link link{program.cost.link_latency, program.cost.link_bytes_per_second};
-    links_ = [link](int, int) { return link; };
-  }
+  PlanWriter(const Job& job, const Program& program, LinkTable links,
+             const PlanTextOptions& options)
+      : job_(job),
+        program_(program),
+        graph_(program.graph),
+        options_(options),
+        links_(std::move(links)) {}
 
   absl::StatusOr<std::string> Write() {
     WEFT_ASSIGN_OR_RETURN(twins_, FindTwins(program_, links_));
@@ -125,11 +130,18 @@ class PlanWriter {
 
   std::string Machine() const {
     const CostModel& cost = program_.cost;
-    return absl::StrCat("modelled machine: ", HumanCount(cost.flops_per_second / 1e9),
-                        " GFLOP/s and ", HumanCount(cost.memory_bytes_per_second / 1e9),
-                        " GB/s of memory a rank, links of ",
-                        HumanCount(cost.link_bytes_per_second / 1e9), " GB/s and ",
-                        HumanSeconds(cost.link_latency));
+    std::string text = absl::StrFormat(
+        "modelled machine: %.6g GFLOP/s and %.4g GB/s of memory a rank, "
+        "links of %.4g GB/s and %s",
+        cost.flops_per_second / 1e9, cost.memory_bytes_per_second / 1e9,
+        cost.link_bytes_per_second / 1e9, HumanSeconds(cost.link_latency));
+    for (const CostModel::Group& group : cost.groups) {
+      absl::StrAppend(&text, "\n  measured along ", group.axis.empty() ? "any axis" : group.axis,
+                      " of ", group.size, ": ",
+                      absl::StrFormat("%.3g GB/s and ", group.link.bytes_per_second / 1e9),
+                      HumanSeconds(group.link.latency));
+    }
+    return text;
   }
 
   std::string Layouts() const {
@@ -246,7 +258,7 @@ class PlanWriter {
   std::vector<RankFigures> ranks_;
   std::map<int, Plan> plans_;  // of ranks without a lower twin
   size_t kinds_ = 0;           // how many ranks that are
-  Plan plan_;  // of the first rank
+  Plan plan_;                  // of the first rank
 };
 
 }  // namespace
@@ -254,9 +266,17 @@ class PlanWriter {
 absl::StatusOr<std::string> PlanText(const Job& job, const OpRegistry& ops,
                                      const PlanTextOptions& options) {
   WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job, ops));
-  const absl::StatusOr<Program> program = Compile(std::move(graph), ops, CompileOptionsOf(job));
+  CompileOptions compile = CompileOptionsOf(job);
+  LinkTable links = [link = Link{compile.cost.link_latency, compile.cost.link_bytes_per_second}](
+                        int, int) { return link; };
+  if (options.cluster != nullptr) {
+    WEFT_ASSIGN_OR_RETURN(const Mesh mesh, MeshOf(job));
+    compile.cost = CostModelOf(*options.cluster, mesh.size());
+    links = LinksOf(*options.cluster, mesh);
+  }
+  const absl::StatusOr<Program> program = Compile(std::move(graph), ops, compile);
   if (!program.ok()) return Annotate(program.status(), ModelName(job));
-  return PlanWriter(job, *program, options).Write();
+  return PlanWriter(job, *program, std::move(links), options).Write();
 }
 
 }  // namespace weft

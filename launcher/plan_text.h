@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "graph/op_def.h"
+#include "launcher/cluster.pb.h"
 #include "launcher/job.pb.h"
 
 namespace weft {
@@ -13,6 +14,8 @@ struct PlanTextOptions {
   // Predicted times; without them the text depends on the job alone, not on measured costs.
   bool times = true;
   size_t holders = 16;  // rows of the memory table
+  // The machines that costs and times are of; null: the defaults of CostModel. Outlives the call.
+  const Cluster* cluster = nullptr;
 };
 
 // Compiles the job's training graph and describes it and the plans of its ranks, the channels and

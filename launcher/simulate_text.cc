@@ -88,7 +88,7 @@ absl::StatusOr<std::string> SimulateText(const Job& job, const Cluster& cluster,
   CompileOptions options = CompileOptionsOf(job);
   options.cost = CostModelOf(cluster, mesh.size());
   WEFT_ASSIGN_OR_RETURN(const Program program, Compile(std::move(graph), ops, options));
-  const LinkTable links = LinksOf(cluster);
+  const LinkTable links = LinksOf(cluster, mesh);
   WEFT_ASSIGN_OR_RETURN(const std::vector<int> twins, FindTwins(program, links));
   WEFT_ASSIGN_OR_RETURN(
       const Simulation simulation,

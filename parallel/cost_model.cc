@@ -8,8 +8,14 @@ double CostModel::Seconds(const Cost& cost) const {
   return std::max(cost.flops / flops_per_second, cost.bytes / memory_bytes_per_second);
 }
 
-double CostModel::LinkSeconds(int64_t bytes, int messages) const {
-  return static_cast<double>(bytes) / link_bytes_per_second + messages * link_latency;
+LinkCost CostModel::LinkOf(std::string_view axis, int size) const {
+  const LinkCost* any = nullptr;
+  for (const Group& group : groups) {
+    if (group.size != size) continue;
+    if (group.axis == axis) return group.link;
+    if (group.axis.empty()) any = &group.link;
+  }
+  return any == nullptr ? link() : *any;
 }
 
 int64_t CostModel::BucketBytes() const {

@@ -6,6 +6,7 @@
 
 #include "graph/layout.h"
 #include "parallel/instantiate_reshard.h"
+#include "parallel/reshard_cost.h"
 #include "parallel/reshard_step.h"
 #include "runtime/status.h"
 
@@ -39,7 +40,7 @@ absl::StatusOr<int64_t> ReshardTicks(const Graph& graph, const CostModel& cost, 
   const int64_t moved = index < 0 ? 0 : LocalSpec(graph, node.outputs[0], index).bytes();
   const double copy = cost.Seconds({.flops = 0, .bytes = 2.0 * static_cast<double>(moved)});
   if (step.kind == ReshardStep::Kind::kLocal) return Ticks(copy);
-  return Ticks(cost.LinkSeconds(BytesSent(step, graph.spec(node.inputs[0]), rank), 1));
+  return Ticks(LinkOf(step, cost).Seconds(BytesSent(step, graph.spec(node.inputs[0]), rank), 1));
 }
 
 absl::Status EstimateTimes(const Graph& graph, const CostModel& cost, LoweredProgram& program) {

@@ -1,6 +1,7 @@
 #include "parallel/reshard_cost.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "parallel/reshard_map.h"
 #include "runtime/collective_bytes.h"
@@ -22,7 +23,8 @@ StepPrice AllReducePrice(const ReshardStep& step, const TensorSpec& spec, const 
   const int64_t sent = std::max(AllReduceBytesSent(0, size, count, spec.dtype),
                                 AllReduceBytesSent(size - 1, size, count, spec.dtype));
   const int messages = AllReduceIsDirect(size, count, spec.dtype) ? size - 1 : 2 * (size - 1);
-  return {cost.LinkSeconds(sent, messages) + MemorySeconds(2 * count * SizeOf(spec.dtype), cost),
+  return {LinkOf(step, cost).Seconds(sent, messages) +
+              MemorySeconds(2 * count * SizeOf(spec.dtype), cost),
           sent * step.from_mesh.size()};
 }
 
@@ -47,12 +49,27 @@ StepPrice ExchangePrice(const ReshardStep& step, const TensorSpec& spec, const C
   if (most == 0) return {memory, 0};
   total = total * targets / samples;
   const int64_t sent = total / step.from_mesh.size();
-  return {memory + cost.LinkSeconds(element * std::max(most, sent), map.Messages(busiest)) +
+  return {memory +
+              LinkOf(step, cost).Seconds(element * std::max(most, sent), map.Messages(busiest)) +
               static_cast<double>(element * most) / cost.memory_bytes_per_second,
           element * total};
 }
 
 }  // namespace
+
+LinkCost LinkOf(const ReshardStep& step, const CostModel& cost) {
+  if (cost.groups.empty() || !step.same_mesh()) return cost.link();
+  std::optional<LinkCost> slowest;
+  for (int a = 0; a < step.from_mesh.num_axes(); ++a) {
+    const Mesh::Axis& axis = step.from_mesh.axes()[a];
+    if (axis.size == 1 || step.from[a] == step.to[a]) continue;
+    const LinkCost link = cost.LinkOf(axis.name, axis.size);
+    if (!slowest) slowest = link;
+    slowest->latency = std::max(slowest->latency, link.latency);
+    slowest->bytes_per_second = std::min(slowest->bytes_per_second, link.bytes_per_second);
+  }
+  return slowest.value_or(cost.link());
+}
 
 double LeastSeconds(const Layout& to, const Mesh& to_mesh, const TensorSpec& spec,
                     const CostModel& cost) {

@@ -7,6 +7,10 @@
 
 namespace weft {
 
+// The link that the step's messages take: that of the groups along the mesh axis whose layout
+// changes, the slowest figures where several change, the link of all ranks between meshes.
+LinkCost LinkOf(const ReshardStep& step, const CostModel& cost);
+
 // Seconds of one firing on the busiest rank: what it receives (or its share of what is sent), one
 // latency per message, and the memory traffic of assembling its part. On meshes above 64 ranks,
 // evenly chosen ranks stand for all. `spec` is logical.

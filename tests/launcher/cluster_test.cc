@@ -5,6 +5,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace weft {
@@ -45,6 +46,74 @@ TEST(Cluster, TheExampleIsGood) {
   const auto cluster = LoadCluster(kNodes);
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   EXPECT_EQ(cluster->name(), "cpu_nodes");
+}
+
+const char kGroups[] = R"(
+group { axis: "data" size: 2 latency: 3e-6 bandwidth: 3e9 }
+group { axis: "data" size: 4 latency: 4e-6 bandwidth: 4e9 }
+group { size: 2 latency: 5e-6 bandwidth: 5e9 }
+)";
+
+TEST(Cluster, GroupsGoBeforeOtherLinks) {
+  const auto cluster = ParseCluster(std::string(kGood) + kGroups, "c");
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  const CostModel cost = CostModelOf(*cluster, 8);
+  EXPECT_DOUBLE_EQ(cost.LinkOf("data", 2).bytes_per_second, 3e9);
+  EXPECT_DOUBLE_EQ(cost.LinkOf("data", 4).latency, 4e-6);
+  EXPECT_DOUBLE_EQ(cost.LinkOf("model", 2).bytes_per_second, 5e9);
+  EXPECT_DOUBLE_EQ(cost.LinkOf("model", 4).bytes_per_second, 1e9);
+  EXPECT_DOUBLE_EQ(cost.LinkOf("data", 8).latency, 2e-5);
+  const Mesh mesh = Mesh::Parse("data:4,model:2").value();
+  const LinkTable links = LinksOf(*cluster, mesh);
+  EXPECT_DOUBLE_EQ(links(0, 6).latency, 4e-6);  // along data, on two nodes
+  EXPECT_DOUBLE_EQ(links(4, 5).latency, 5e-6);  // along model
+  EXPECT_DOUBLE_EQ(links(0, 3).latency, 1e-6);  // along both: of the node
+  EXPECT_DOUBLE_EQ(links(0, 7).latency, 2e-5);  // of the network
+  EXPECT_DOUBLE_EQ(links(0, 9).latency, 2e-5);  // outside the mesh
+}
+
+TEST(Cluster, WrittenGroupsAreReadBackEqual) {
+  const std::vector<CostModel::Group> groups = {{"data", 2, {1.0 / 3e5, 7e9 / 3}},
+                                                {"", 4, {2e-6, 1e9 / 7}}};
+  Cluster cluster;
+  SetGroups(groups, &cluster);
+  auto read = ParseCluster(ClusterText(cluster, "two\nlines"), "c");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->SerializeAsString(), cluster.SerializeAsString());
+  const CostModel cost = CostModelOf(*read, 8);
+  EXPECT_EQ(cost.LinkOf("data", 2).latency, 1.0 / 3e5);
+  EXPECT_EQ(cost.LinkOf("data", 2).bytes_per_second, 7e9 / 3);
+  EXPECT_EQ(cost.LinkOf("data", 4).bytes_per_second, 1e9 / 7);
+  EXPECT_EQ(cost.link_latency, 1.0 / 3e5);  // the slowest of both
+  EXPECT_EQ(cost.link_bytes_per_second, 1e9 / 7);
+  EXPECT_EQ(cost.flops_per_second, CostModel().flops_per_second);
+
+  // What a file says already stays, but for the same group.
+  auto known = ParseCluster(std::string(kGood) + kGroups, "c");
+  ASSERT_TRUE(known.ok()) << known.status();
+  SetGroups(groups, &*known);
+  EXPECT_EQ(known->group_size(), 4);
+  EXPECT_EQ(CostModelOf(*known, 8).LinkOf("data", 2).latency, 1.0 / 3e5);
+  EXPECT_EQ(CostModelOf(*known, 8).LinkOf("data", 4).latency, 4e-6);
+  EXPECT_DOUBLE_EQ(known->network().bandwidth(), 1e9);
+  EXPECT_EQ(known->name(), "good");
+}
+
+TEST(Cluster, MistakesInGroupsAreNamed) {
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {"group { axis: \"data\" bandwidth: 1 }", "group.size: missing"},
+      {"group { size: 1 bandwidth: 1 }", "group.size: is 1; it must be from 2"},
+      {"group { size: 2 }", "group.bandwidth: missing"},
+      {"group { size: 2 bandwidth: 0 }", "group.bandwidth: is 0"},
+      {"group { size: 2 bandwidth: 1 latency: nan }", "group.latency: is nan"},
+      {"group { size: 2 bandwidth: 1 } group { size: 2 bandwidth: 2 }",
+       "a second group of 2 ranks along any axis"},
+  };
+  for (const auto& [text, says] : cases) {
+    const absl::Status status = ParseCluster(std::string(kGood) + text, "c").status();
+    EXPECT_NE(status.message().find(says), std::string::npos) << says << " in " << status;
+    EXPECT_NE(status.message().find("c:7:"), std::string::npos) << status;
+  }
 }
 
 struct Case {

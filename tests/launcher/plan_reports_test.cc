@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "kernels/all_ops.h"
+#include "launcher/cluster.h"
 #include "launcher/job.h"
 #include "launcher/job_graph.h"
 #include "launcher/memory_holders.h"
 #include "launcher/peak_flops.h"
+#include "launcher/plan_text.h"
 #include "parallel/compile.h"
 
 namespace weft {
@@ -48,8 +50,44 @@ TEST_F(PlanReportsTest, HoldersAreSortedAndHaveLives) {
   for (const MemoryHolder& holder : holders) EXPECT_FALSE(holder.from.empty()) << holder.name;
 }
 
-TEST_F(PlanReportsTest, TheMachineHasMemory) {
-  EXPECT_GT(MachineMemoryBytes(), int64_t{1} << 28);
+TEST_F(PlanReportsTest, TheMachineHasMemory) { EXPECT_GT(MachineMemoryBytes(), int64_t{1} << 28); }
+
+// The same job on a data axis whose measured link is slow, and on one whose link is fast.
+TEST_F(PlanReportsTest, MeasuredLinksChangePrices) {
+  const absl::StatusOr<Job> job =
+      LoadJob(WEFT_SOURCE_DIR "/examples/jobs/tiny.pbtxt", {.sets = {}, .mesh = "data:2"});
+  ASSERT_TRUE(job.ok()) << job.status();
+  const std::string machine = "flops: 5e10 memory_bandwidth: 1e10 network { bandwidth: 2e9 }";
+  const auto reduce_ticks = [&](const std::string& group) {
+    int64_t ticks = 0;
+    const auto cluster = ParseCluster(machine + group, "c");
+    EXPECT_TRUE(cluster.ok()) << cluster.status();
+    CompileOptions options = CompileOptionsOf(*job);
+    options.cost = CostModelOf(*cluster, 2);
+    const auto program = Compile(*TrainGraph(*job, ops_), ops_, options);
+    EXPECT_TRUE(program.ok()) << program.status();
+    for (const LoweredActor& actor : program->stages[0].lowered.actors) {
+      if (actor.kind == LoweredActor::Kind::kReshard) ticks += actor.ticks;
+    }
+    return ticks;
+  };
+  const int64_t plain = reduce_ticks("");
+  EXPECT_GT(plain, 0);
+  EXPECT_EQ(reduce_ticks("group { axis: 'data' size: 4 bandwidth: 2e6 }"), plain);
+  EXPECT_EQ(reduce_ticks("group { axis: 'model' size: 2 bandwidth: 2e6 }"), plain);
+  EXPECT_GT(reduce_ticks("group { axis: 'data' size: 2 bandwidth: 2e8 }"), 5 * plain);
+  EXPECT_LT(reduce_ticks("group { axis: 'data' size: 2 bandwidth: 2e11 }"), plain);
+
+  PlanTextOptions options;
+  const auto cluster = ParseCluster(machine + "group { axis: 'data' size: 2 bandwidth: 2e8 }", "c");
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  options.cluster = &*cluster;
+  const auto text = PlanText(*job, ops_, options);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_NE(text->find("measured along data of 2: 0.2 GB/s"), std::string::npos) << *text;
+  const auto plain_text = PlanText(*job, ops_);
+  ASSERT_TRUE(plain_text.ok()) << plain_text.status();
+  EXPECT_EQ(plain_text->find("measured along"), std::string::npos);
 }
 
 // 6 operations a matrix parameter and token: products forward, and two more backward.

@@ -220,6 +220,33 @@ TEST(Reshard, MixedMonoidsReduceInnermostFirst) {
   EXPECT_GT(PlanOf(F32({4}), {{kP, kMax}, f}, {{kB, kMax}, f}).steps.size(), 1u);
 }
 
+// A step is priced by the link of the axis that it changes; all else by the link of all ranks.
+TEST(Reshard, PricesFollowTheLinksOfTheAxis) {
+  const Mesh f = M("data:2,model:2");
+  const TensorSpec spec = F32({64, 512});
+  CostModel cost;
+  cost.groups = {{"model", 2, {1e-3, 1e6}}, {"data", 4, {1, 1}}};
+  const auto link = [&](const Layout& from, const Layout& to) {
+    const auto step = MakeReshardStep(spec, from, f, to, f);
+    EXPECT_TRUE(step.ok()) << step.status();
+    return LinkOf(*step, cost);
+  };
+  EXPECT_EQ(link({kS0, kP}, {kS0, kB}).latency, 1e-3);
+  EXPECT_EQ(link({kS0, kP}, {kS0, kS1}).bytes_per_second, 1e6);
+  EXPECT_EQ(link({kP, kB}, {kB, kB}).latency, cost.link_latency);
+  EXPECT_EQ(link({kS0, kS1}, {kB, kB}).latency, 1e-3);  // both: the slower
+  const auto across = MakeReshardStep(spec, {kB}, M("model:2"), {kB}, M("model:2@2,3"));
+  ASSERT_TRUE(across.ok()) << across.status();
+  EXPECT_EQ(LinkOf(*across, cost).latency, cost.link_latency);
+
+  const auto seconds = [&](const CostModel& with) {
+    return ReshardSeconds(spec, {kS0, kP}, f, {kS0, kB}, f, with).value();
+  };
+  EXPECT_GT(seconds(cost), 10 * seconds(CostModel()));
+  cost.groups[0].size = 4;
+  EXPECT_EQ(seconds(cost), seconds(CostModel()));
+}
+
 TEST(Reshard, PartialToBroadcastIsOneAllReduce) {
   const Mesh f = M("data:2,model:2");
   const Priced plan = PlanOf(F32({64, 512}), {{kS0, kP}, f}, {{kS0, kB}, f});
