@@ -96,9 +96,16 @@ int Run(const PlanCommand& command) {
     const absl::Status fits = CheckRanks(*job, command.job.ranks, origins);
     if (!fits.ok()) return Finish(fits);
   }
+  PlanTextOptions options;
+  absl::StatusOr<Cluster> cluster;
+  if (!command.cluster.empty()) {
+    cluster = LoadCluster(command.cluster);
+    if (!cluster.ok()) return Finish(cluster.status());
+    options.cluster = &*cluster;
+  }
   OpRegistry ops;
   DefineAllOps(ops);
-  const absl::StatusOr<std::string> text = PlanText(*job, ops);
+  const absl::StatusOr<std::string> text = PlanText(*job, ops, options);
   if (!text.ok()) return Finish(text.status());
   return FinishWith(*text);
 }

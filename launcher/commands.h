@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "launcher/bench_comm.h"
 #include "launcher/job.h"
 #include "launcher/train.h"
 
@@ -36,6 +38,7 @@ struct TrainCommand {
 struct PlanCommand {
   JobArguments job;
   std::string format = "text";
+  std::string cluster;  // file; empty: the defaults of CostModel
 };
 
 struct SimulateCommand {
@@ -52,10 +55,32 @@ struct GenerateCommand {
   uint64_t seed = 1;
 };
 
+// Options as they are written; Run reads them.
+struct BenchCommCommand {
+  std::vector<std::string> collectives;
+  std::string min_bytes = "8";
+  std::string max_bytes = "16M";
+  double factor = 0;  // 0: 2, or 1 with step_bytes
+  std::string step_bytes;
+  int iterations = 20;
+  int warmup = 5;
+  std::string op = "sum";
+  std::string dtype = "f32";
+  int check = 1;
+  std::string mesh;
+  int ranks = 0;  // 0: one, or as mpirun says
+  bool json = false;
+  std::string write_links;  // file
+};
+
 int Run(const TrainCommand& command);
 int Run(const PlanCommand& command);
 int Run(const SimulateCommand& command);
 int Run(const GenerateCommand& command);
+// Exits with kExitRankFailed if a result was wrong.
+int Run(const BenchCommCommand& command);
+// A benchmark that exists as a program of its own alone; says which.
+int RunBenchElsewhere(const std::string& what);
 // Devices, MPI, CPU features.
 int RunDoctor();
 

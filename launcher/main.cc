@@ -73,6 +73,38 @@ void AddRanksArgument(CLI::App* command, weft::JobArguments* job) {
       ->check(Within(1, 1024));
 }
 
+void AddBenchCommArguments(CLI::App* command, weft::BenchCommCommand* bench) {
+  command->add_option("COLLECTIVE", bench->collectives,
+                      "all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, sendrecv; "
+                      "without any, all of them");
+  command->add_option("-b,--min-bytes", bench->min_bytes, "smallest size, e.g. 8 or 64K")
+      ->capture_default_str();
+  command->add_option("-e,--max-bytes", bench->max_bytes, "largest size")->capture_default_str();
+  command->add_option("-f,--factor", bench->factor, "from one size to the next (2)")
+      ->check(Within(1, 1e9));
+  command->add_option("-i,--step-bytes", bench->step_bytes, "added from one size to the next");
+  command->add_option("-n,--iters", bench->iterations, "timed calls of each size")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  command->add_option("-w,--warmup", bench->warmup, "calls before them")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+  command->add_option("-o,--op", bench->op, "of reductions: sum or max")
+      ->check(CLI::IsMember({"sum", "max"}));
+  command->add_option("-d,--dtype", bench->dtype, "f32, bf16, ... or as nccl-tests: float, ...")
+      ->capture_default_str();
+  command->add_option("-c,--check", bench->check, "1: count wrong elements; 0: do not")
+      ->check(CLI::Range(0, 1))
+      ->capture_default_str();
+  command->add_option("--mesh", bench->mesh,
+                      "measure over the groups along each axis, e.g. data:2,model:2");
+  command->add_option("--ranks", bench->ranks, "ranks as threads of this process")
+      ->check(Within(1, 1024));
+  command->add_flag("--json", bench->json, "one JSON object a line");
+  command->add_option("--write-links", bench->write_links,
+                      "cluster file that gets the fitted latency and bandwidth of each axis");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -122,6 +154,8 @@ int main(int argc, char** argv) {
   CLI::App* plan_app = app.add_subcommand("plan", "compile a job and show the plan; runs nothing");
   AddJobArguments(plan_app, &plan.job);
   AddRanksArgument(plan_app, &plan.job);
+  plan_app->add_option("--cluster", plan.cluster,
+                       "cluster file (protobuf text) whose figures choose layouts and give times");
   plan_app->add_option("--format", plan.format, "text")->check(CLI::IsMember({"text"}));
 
   weft::SimulateCommand simulate;
@@ -142,6 +176,16 @@ int main(int argc, char** argv) {
   generate_app->add_option("--temperature", generate.temperature, "0: the likeliest token")
       ->check(Within(0, 1e3));
   generate_app->add_option("--seed", generate.seed, "of the sampling");
+
+  weft::BenchCommCommand bench_comm;
+  CLI::App* bench_app = app.add_subcommand("bench", "measure this machine");
+  bench_app->require_subcommand(1);
+  CLI::App* bench_comm_app = bench_app->add_subcommand(
+      "comm", "time collectives, as nccl-tests does; alone, with --ranks or under mpirun");
+  AddBenchCommArguments(bench_comm_app, &bench_comm);
+  for (const char* elsewhere : {"kernels", "actors"}) {
+    bench_app->add_subcommand(elsewhere, "see scripts/bench.sh")->allow_extras();
+  }
 
   CLI::App* doctor_app = app.add_subcommand("doctor", "show what this machine offers");
 
@@ -164,6 +208,10 @@ int main(int argc, char** argv) {
   if (plan_app->parsed()) return weft::Run(plan);
   if (simulate_app->parsed()) return weft::Run(simulate);
   if (generate_app->parsed()) return weft::Run(generate);
+  if (bench_comm_app->parsed()) return weft::Run(bench_comm);
+  if (bench_app->parsed()) {
+    return weft::RunBenchElsewhere(bench_app->get_subcommands().front()->get_name());
+  }
   if (doctor_app->parsed()) return weft::RunDoctor();
   return weft::kExitBadJob;
 }
