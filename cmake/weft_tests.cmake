@@ -8,6 +8,11 @@
 include_guard(GLOBAL)
 include(GoogleTest)
 
+# What sanitizers make of seconds.
+set(WEFT_TEST_PATIENCE 1 CACHE STRING "Factor on the time limits of tests")
+math(EXPR WEFT_TEST_SECONDS "300 * ${WEFT_TEST_PATIENCE}")
+math(EXPR WEFT_SLOW_TEST_SECONDS "1200 * ${WEFT_TEST_PATIENCE}")
+
 function(weft_test_binary name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS")
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*.cc)
@@ -28,9 +33,11 @@ function(weft_test_binary name)
   set(scratch ${PROJECT_BINARY_DIR}/test_files)
   file(MAKE_DIRECTORY ${scratch})
   gtest_discover_tests(${target} TEST_FILTER "-*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_quick
-    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS cpu TIMEOUT 300 ENVIRONMENT TEST_TMPDIR=${scratch}/)
+    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS cpu TIMEOUT ${WEFT_TEST_SECONDS}
+    ENVIRONMENT TEST_TMPDIR=${scratch}/)
   gtest_discover_tests(${target} TEST_FILTER "*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_slow
-    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS slow TIMEOUT 1200 ENVIRONMENT TEST_TMPDIR=${scratch}/)
+    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS slow TIMEOUT ${WEFT_SLOW_TEST_SECONDS}
+    ENVIRONMENT TEST_TMPDIR=${scratch}/)
 endfunction()
 
 # weft_package_test(<test> <folder> <program>)
