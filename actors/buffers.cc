@@ -54,7 +54,7 @@ absl::StatusOr<Buffer> Load(const BufferDef& def, const Arena& arena,
       return absl::InvalidArgumentError("a variable with offsets in the arena");
     }
     void* memory = variables ? variables(def.variable()) : nullptr;
-    if (memory == nullptr && bytes > 0) {
+    if (memory == nullptr) {
       return absl::NotFoundError(absl::StrCat("there is no variable `", def.variable(), "`"));
     }
     buffer.slots.push_back(memory);
@@ -66,7 +66,7 @@ absl::StatusOr<Buffer> Load(const BufferDef& def, const Arena& arena,
       return absl::InvalidArgumentError(absl::StrCat(bytes, " bytes at ", offset,
                                                      " exceed the arena of ", arena.bytes()));
     }
-    buffer.slots.push_back(arena.data() == nullptr ? nullptr : arena.data() + offset);
+    buffer.slots.push_back(arena.data() + offset);
   }
   return buffer;
 }

@@ -8,10 +8,13 @@
 include_guard(GLOBAL)
 include(GoogleTest)
 
-# What sanitizers make of seconds.
-set(WEFT_TEST_PATIENCE 1 CACHE STRING "Factor on the time limits of tests")
-math(EXPR WEFT_TEST_SECONDS "300 * ${WEFT_TEST_PATIENCE}")
-math(EXPR WEFT_SLOW_TEST_SECONDS "1200 * ${WEFT_TEST_PATIENCE}")
+set(WEFT_TEST_PATIENCE 1 CACHE STRING "Factor on the time limits of all tests, for sanitizers")
+
+# weft_time_limit(<variable> <seconds>): the TIMEOUT of a test that may take so long in a plain build.
+function(weft_time_limit variable seconds)
+  math(EXPR limit "${seconds} * ${WEFT_TEST_PATIENCE}")
+  set(${variable} ${limit} PARENT_SCOPE)
+endfunction()
 
 function(weft_test_binary name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS")
@@ -32,11 +35,13 @@ function(weft_test_binary name)
   # Two builds of one machine must not meet in the files their tests write.
   set(scratch ${PROJECT_BINARY_DIR}/test_files)
   file(MAKE_DIRECTORY ${scratch})
+  weft_time_limit(quick 300)
+  weft_time_limit(slow 1200)
   gtest_discover_tests(${target} TEST_FILTER "-*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_quick
-    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS cpu TIMEOUT ${WEFT_TEST_SECONDS}
+    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS cpu TIMEOUT ${quick}
     ENVIRONMENT TEST_TMPDIR=${scratch}/)
   gtest_discover_tests(${target} TEST_FILTER "*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_slow
-    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS slow TIMEOUT ${WEFT_SLOW_TEST_SECONDS}
+    DISCOVERY_TIMEOUT 120 PROPERTIES LABELS slow TIMEOUT ${slow}
     ENVIRONMENT TEST_TMPDIR=${scratch}/)
 endfunction()
 
@@ -56,5 +61,6 @@ function(weft_package_test test folder program)
       -D "flags=${CMAKE_CXX_FLAGS}"
       -D "build_type=${CMAKE_BUILD_TYPE}"
       -P ${PROJECT_SOURCE_DIR}/tests/package/run.cmake)
-  set_tests_properties(${test} PROPERTIES LABELS cpu TIMEOUT 600)
+  weft_time_limit(limit 600)
+  set_tests_properties(${test} PROPERTIES LABELS cpu TIMEOUT ${limit})
 endfunction()

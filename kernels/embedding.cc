@@ -1,6 +1,7 @@
 // embedding: rows of a table by token. The table may be split by vocabulary: a rank gives zeros for
 // tokens whose row it lacks, and the parts add up.
 #include <algorithm>
+#include <cstring>
 
 #include "graph/grad_context.h"
 #include "kernels/infer.h"
@@ -32,9 +33,9 @@ absl::Status EmbeddingCpu(const KernelContext& k) {
     }
     const int64_t row = token < 0 ? -1 : rows.ToLocal(token);
     if (row < 0) {
-      std::fill_n(to, row_bytes, char{0});
+      std::memset(to, 0, row_bytes);
     } else {
-      std::copy_n(table.as<char>() + row * row_bytes, row_bytes, to);  // of no columns too
+      std::memcpy(to, table.as<char>() + row * row_bytes, row_bytes);
     }
   }
   return absl::OkStatus();

@@ -9,6 +9,9 @@ namespace {
 
 constexpr int64_t kHugePage = 2 << 20;
 
+// Where arenas of no bytes are.
+alignas(Arena::kAlignment) std::byte nothing[Arena::kAlignment];
+
 }  // namespace
 
 absl::StatusOr<Arena> Arena::Allocate(int64_t bytes) {
@@ -16,7 +19,10 @@ absl::StatusOr<Arena> Arena::Allocate(int64_t bytes) {
     return absl::InvalidArgumentError(absl::StrCat("an arena of ", bytes, " bytes"));
   }
   Arena arena;
-  if (bytes == 0) return arena;
+  if (bytes == 0) {
+    arena.data_ = nothing;
+    return arena;
+  }
   void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
@@ -29,7 +35,7 @@ absl::StatusOr<Arena> Arena::Allocate(int64_t bytes) {
 }
 
 Arena::~Arena() {
-  if (data_ != nullptr) munmap(data_, static_cast<size_t>(bytes_));
+  if (bytes_ > 0) munmap(data_, static_cast<size_t>(bytes_));
 }
 
 }  // namespace weft

@@ -10,7 +10,8 @@
 namespace weft {
 
 // Host memory, zeroed, aligned to kAlignment; in huge pages where it is large and the system has
-// them. Movable; frees at destruction.
+// them. One of 0 bytes has an address too: what is empty is not absent. Movable; frees at
+// destruction.
 class Arena {
  public:
   static constexpr int64_t kAlignment = 64;
@@ -26,6 +27,7 @@ class Arena {
   }
   ~Arena();
 
+  // nullptr only before Allocate.
   std::byte* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
 

@@ -16,7 +16,8 @@
 namespace weft {
 
 // One operand at one firing. `data` is dense row-major over box.shape(); the arena owns it.
-// An optional input that is absent, or an output nobody reads, has data == nullptr.
+// An optional input that is absent, or an output nobody reads, has data == nullptr; an operand of
+// no elements has an address.
 struct Operand {
   void* data = nullptr;
   const TensorSpec* logical = nullptr;
