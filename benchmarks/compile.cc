@@ -1,7 +1,8 @@
-// How long the compiler takes, by ops of the graph: decoders of growing depth on a 2 x 2 mesh, from
-// the differentiated graph to one rank's plan, phase by phase, and the size of the plan.
+// How long the compiler takes, by ops of the graph: decoders of growing depth on a mesh, from the
+// differentiated graph to one rank's plan, phase by phase, and the size of the plan.
 //
-//   bench_compile [--ops 1000,10000,76000] [--mesh data:2,model:2] [--job FILE --cluster FILE]
+//   bench_compile [--ops 1000,10000,76000 | --layers 96 | --job FILE --cluster FILE]
+//                 [--mesh data:2,model:2]
 //
 // One JSON line per size; or, with --job, one for that job: its time phase by phase from building
 // the graph to the plans of all kinds of ranks and their simulation, the largest plan, and the
@@ -16,13 +17,16 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
-#include "absl/strings/str_cat.h"
+#include "graph/decoder.h"
+#include "graph/graph_builder.h"
+#include "graph/optimizer.h"
 #include "kernels/all_ops.h"
 #include "launcher/cluster.h"
 #include "launcher/job.h"
 #include "launcher/job_graph.h"
 #include "launcher/rank_twins.h"
 #include "parallel/compile.h"
+#include "parallel/infer_layouts.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -33,31 +37,48 @@ double SecondsSince(std::chrono::steady_clock::time_point begin) {
 }
 
 absl::StatusOr<Graph> Decoder(const OpRegistry& ops, int layers, const std::string& mesh) {
-  absl::StatusOr<Job> job = ParseJob(
-      absl::StrCat("name: 'deep' model { decoder { layers: ", layers,
-                   " hidden: 64 heads: 4 ffn: 128 vocab: 256 } } data { tokens: 'unused' sequence: "
-                   "32 } mesh: '",
-                   mesh,
-                   "' train { steps: 1 global_batch: 8 } optimizer { adamw { lr: 1e-4 } clip_norm: 1 }"),
-      "bench_compile");
-  if (!job.ok()) return job.status();
-  return TrainGraph(*job, ops);
+  absl::StatusOr<Mesh> parsed = Mesh::Parse(mesh);
+  if (!parsed.ok()) return parsed.status();
+  GraphBuilder g(ops, *parsed);
+  const DecoderConfig config = {
+      .layers = layers, .hidden = 64, .heads = 4, .ffn = 128, .vocab = 256};
+  const Value loss = BuildDecoderLoss(g, config, /*batch=*/8, /*sequence=*/32, DType::kF32);
+  const absl::Status status = AddOptimizer(g, loss, {.clip_norm = 1});
+  if (!status.ok()) return status;
+  return g.Build();
 }
 
-absl::Status Measure(const OpRegistry& ops, int wanted, const std::string& mesh) {
-  // Ops grow linearly with layers: two small graphs tell how.
+// Seconds of layout inference alone, and what it says of its result.
+absl::StatusOr<double> InferSeconds(const OpRegistry& ops, Graph graph,
+                                    LayoutCertificate* certificate) {
+  const CostModel cost;
+  const auto begin = std::chrono::steady_clock::now();
+  const absl::Status status =
+      InferLayouts(graph, {.ops = ops, .cost = cost, .certificate = certificate});
+  if (!status.ok()) return status;
+  return SecondsSince(begin);
+}
+
+// The layers of a decoder with so many ops: they grow linearly, and two small graphs tell how.
+absl::StatusOr<int> LayersOf(const OpRegistry& ops, int wanted, const std::string& mesh) {
   absl::StatusOr<Graph> two = Decoder(ops, 2, mesh), four = Decoder(ops, 4, mesh);
   if (!two.ok()) return two.status();
   if (!four.ok()) return four.status();
   const int per_layer = static_cast<int>(four->nodes.size() - two->nodes.size()) / 2;
   const int fixed = static_cast<int>(two->nodes.size()) - 2 * per_layer;
-  const int layers = std::max(1, (wanted - fixed + per_layer - 1) / per_layer);
+  return std::max(1, (wanted - fixed + per_layer - 1) / per_layer);
+}
 
+absl::Status Measure(const OpRegistry& ops, int layers, const std::string& mesh) {
   auto begin = std::chrono::steady_clock::now();
   absl::StatusOr<Graph> graph = Decoder(ops, layers, mesh);
   const double build = SecondsSince(begin);
   if (!graph.ok()) return graph.status();
   const size_t nodes = graph->nodes.size();
+
+  LayoutCertificate certificate;
+  const absl::StatusOr<double> infer = InferSeconds(ops, *graph, &certificate);
+  if (!infer.ok()) return infer.status();
 
   begin = std::chrono::steady_clock::now();
   absl::StatusOr<Program> program = Compile(*std::move(graph), ops, CompileOptions());
@@ -71,10 +92,11 @@ absl::Status Measure(const OpRegistry& ops, int wanted, const std::string& mesh)
   std::printf(
       "{\"benchmark\": \"compile\", \"ops\": %zu, \"mesh\": \"%s\", \"layers\": %d, \"actors\": "
       "%zu, "
-      "\"build_s\": %.3f, \"compile_s\": %.3f, \"plan_s\": %.3f, \"total_s\": %.3f, "
-      "\"plan_mb\": %.2f}\n",
-      nodes, mesh.c_str(), layers, program->stages[0].lowered.actors.size(), build, compile,
-      instantiate, build + compile + instantiate, static_cast<double>(plan->ByteSizeLong()) / 1e6);
+      "\"build_s\": %.3f, \"layouts_s\": %.3f, \"layouts\": \"%s\", \"compile_s\": %.3f, "
+      "\"plan_s\": %.3f, \"total_s\": %.3f, \"plan_mb\": %.2f}\n",
+      nodes, mesh.c_str(), layers, program->stages[0].lowered.actors.size(), build, *infer,
+      certificate.Text(), compile, instantiate, build + compile + instantiate,
+      static_cast<double>(plan->ByteSizeLong()) / 1e6);
   std::fflush(stdout);
   return absl::OkStatus();
 }
@@ -140,6 +162,9 @@ int main(int argc, char** argv) {
   std::vector<int> sizes = {1000, 10000, 76000};
   std::string mesh = "data:2,model:2";
   app.add_option("--ops", sizes)->delimiter(',')->check(CLI::PositiveNumber);
+  int layers = 0;
+  app.add_option("--layers", layers, "one decoder of this depth instead")
+      ->check(CLI::PositiveNumber);
   app.add_option("--mesh", mesh);
   std::string job, cluster;
   CLI::Option* job_option = app.add_option("--job", job);
@@ -153,8 +178,11 @@ int main(int argc, char** argv) {
     if (!status.ok()) std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
     return status.ok() ? 0 : 1;
   }
+  if (layers > 0) sizes = {0};
   for (const int size : sizes) {
-    const absl::Status status = weft::Measure(ops, size, mesh);
+    const absl::StatusOr<int> depth =
+        layers > 0 ? absl::StatusOr<int>(layers) : weft::LayersOf(ops, size, mesh);
+    const absl::Status status = depth.ok() ? weft::Measure(ops, *depth, mesh) : depth.status();
     if (!status.ok()) {
       std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
       return 1;

@@ -55,11 +55,13 @@ class Body {
   Decoder Build(int64_t batch, int64_t sequence);
 
  private:
-  // A trained f32 variable, split along `model_dim` over the axis "model"; -1: whole.
-  Value Master(std::string name, Shape shape, double stddev, int model_dim);
+  // A trained f32 variable.
+  Value Master(std::string name, Shape shape, double stddev) {
+    return g_.Parameter(std::move(name), {std::move(shape), DType::kF32}, Normal(stddev));
+  }
   // The same in the compute type.
-  Value Weight(std::string name, Shape shape, double stddev, int model_dim) {
-    return Cast(Master(std::move(name), std::move(shape), stddev, model_dim));
+  Value Weight(std::string name, Shape shape, double stddev) {
+    return Cast(Master(std::move(name), std::move(shape), stddev));
   }
   Value Cast(Value x);
   Value Norm(Value x);
@@ -80,27 +82,11 @@ class Body {
   int64_t dropouts_ = 0;  // so far; each has its own tag
 };
 
-// "[data:S(0), model:S(1)]" of those axes that the mesh has; a dimension of -1 is B.
-std::string LayoutText(const Mesh& mesh, int data_dim, int model_dim) {
-  std::string text;
-  auto split = [&](const char* axis, int dim) {
-    if (dim < 0 || mesh.FindAxis(axis) < 0) return;
-    absl::StrAppend(&text, text.empty() ? "" : ", ", axis, ":S(", dim, ")");
-  };
-  split("data", data_dim);
-  split("model", model_dim);
-  return absl::StrCat("[", text, "]");
-}
-
-Value Body::Master(std::string name, Shape shape, double stddev, int model_dim) {
-  const Mesh& mesh = g_.mesh();
-  Value value = g_.Parameter(std::move(name), {std::move(shape), DType::kF32}, Normal(stddev));
-  g_.Annotate(value, LayoutText(mesh, -1, model_dim));
-  return value;
-}
+// Rows over the axis "data", if the mesh has it.
+const char* ByRows(const Mesh& mesh) { return mesh.FindAxis("data") < 0 ? "[]" : "[data:S(0)]"; }
 
 Value Body::Enter(Value x, bool enters) {
-  if (enters) g_.Annotate(x, LayoutText(g_.mesh(), 0, -1));
+  if (enters) g_.Annotate(x, ByRows(g_.mesh()));
   return x;
 }
 
@@ -116,14 +102,11 @@ Value Body::Cast(Value x) {
 
 Value Body::Norm(Value x) {
   const TensorSpec spec{{c_.hidden}, DType::kF32};
-  const std::string whole = LayoutText(g_.mesh(), -1, -1);
   Value weight = g_.Parameter("norm", spec, Constant(1.0));
-  g_.Annotate(weight, whole);
   if (c_.norm == DecoderConfig::Norm::kRms) {
     return g_.Emit("rms_norm", {x, Cast(weight)}, {{"eps", c_.norm_eps}})[0];
   }
   Value bias = g_.Parameter("norm_bias", spec, Constant(0.0));
-  g_.Annotate(bias, whole);
   return g_.Emit("layer_norm", {x, Cast(weight), Cast(bias)}, {{"eps", c_.norm_eps}})[0];
 }
 
@@ -134,15 +117,12 @@ Value Body::Dropout(Value x) {
 
 Value Body::Attention(Value x, bool enters) {
   GraphBuilder::Scope scope(g_, "attention");
-  const Mesh& mesh = g_.mesh();
-  const int model = mesh.FindAxis("model");
-  const int kv_dim = model >= 0 && c_.kv_heads % mesh.axes()[model].size == 0 ? 1 : -1;
   const Attrs rope = {{"theta", c_.rope_theta}};
   x = Enter(Norm(x), enters);
-  Value q = Weight("q", {c_.hidden, c_.heads, c_.head_dim}, c_.init_stddev, 1);
-  Value k = Weight("k", {c_.hidden, c_.kv_heads, c_.head_dim}, c_.init_stddev, kv_dim);
-  Value v = Weight("v", {c_.hidden, c_.kv_heads, c_.head_dim}, c_.init_stddev, kv_dim);
-  Value o = Weight("o", {c_.heads, c_.head_dim, c_.hidden}, ResidualStddev(), 0);
+  Value q = Weight("q", {c_.hidden, c_.heads, c_.head_dim}, c_.init_stddev);
+  Value k = Weight("k", {c_.hidden, c_.kv_heads, c_.head_dim}, c_.init_stddev);
+  Value v = Weight("v", {c_.hidden, c_.kv_heads, c_.head_dim}, c_.init_stddev);
+  Value o = Weight("o", {c_.heads, c_.head_dim, c_.hidden}, ResidualStddev());
   const Attrs project = {{"equation", "bsh,hnd->bsnd"}};
   q = g_.Op("rope", {g_.Op("einsum", {x, q}, project, "queries")}, rope, "rope_q");
   k = g_.Op("rope", {g_.Op("einsum", {x, k}, project, "keys")}, rope, "rope_k");
@@ -158,15 +138,15 @@ Value Body::Mlp(Value x) {
   const Shape shape = {c_.hidden, c_.ffn};
   Value active;
   if (c_.activation == DecoderConfig::Activation::kSiluGate) {
-    Value gate = Weight("gate", shape, c_.init_stddev, 1);
-    Value up = Weight("up", shape, c_.init_stddev, 1);
+    Value gate = Weight("gate", shape, c_.init_stddev);
+    Value up = Weight("up", shape, c_.init_stddev);
     active = g_.Op("silu_gate", {g_.Op("einsum", {x, gate}, project, "gates"),
                                  g_.Op("einsum", {x, up}, project, "ups")});
   } else {
-    Value up = Weight("up", shape, c_.init_stddev, 1);
+    Value up = Weight("up", shape, c_.init_stddev);
     active = g_.Op("gelu", {g_.Op("einsum", {x, up}, project, "ups")});
   }
-  Value down = Weight("down", {c_.ffn, c_.hidden}, ResidualStddev(), 0);
+  Value down = Weight("down", {c_.ffn, c_.hidden}, ResidualStddev());
   return Dropout(g_.Op("einsum", {active, down}, {{"equation", "bsf,fh->bsh"}}, "output"));
 }
 
@@ -174,13 +154,13 @@ Decoder Body::Build(int64_t batch, int64_t sequence) {
   std::optional<GraphBuilder::OnMesh> stage;
   stage.emplace(g_, MeshOfLayer(0));
   Value tokens = g_.Input("tokens", {{batch, sequence}, DType::kI32});
-  g_.Annotate(tokens, LayoutText(g_.mesh(), 0, -1));
+  g_.Annotate(tokens, ByRows(g_.mesh()));
   if (c_.dropout > 0) {  // every stage takes it from the ranks' common mesh
     const GraphBuilder::OnMesh there(g_, c_.stages.empty() ? g_.mesh_index() : 0);
     dropout_seed_ = g_.Input("dropout_seed", {{}, DType::kI64});
   }
   Decoder decoder;
-  Value embedding = Master("embedding", {c_.vocab, c_.hidden}, c_.init_stddev, 0);
+  Value embedding = Master("embedding", {c_.vocab, c_.hidden}, c_.init_stddev);
   Value x = Dropout(g_.Op("embedding", {tokens, Cast(embedding)}, {}, "embed"));
   for (int64_t layer = 0; layer < c_.layers && g_.status().ok(); ++layer) {
     GraphBuilder::Scope layers(g_, absl::StrCat("layers.", layer));
@@ -192,8 +172,7 @@ Decoder Body::Build(int64_t batch, int64_t sequence) {
     x = g_.Op("add", {x, Mlp(x)}, {}, "result");
   }
   decoder.hidden = Norm(x);
-  decoder.head =
-      c_.tied_head ? embedding : Master("head", {c_.vocab, c_.hidden}, c_.init_stddev, 0);
+  decoder.head = c_.tied_head ? embedding : Master("head", {c_.vocab, c_.hidden}, c_.init_stddev);
   return decoder;
 }
 
@@ -281,7 +260,7 @@ Value BuildDecoderLoss(GraphBuilder& g, const DecoderConfig& config, int64_t bat
   if (!g.status().ok()) return Value();
   const GraphBuilder::OnMesh last(g, g.graph().info(decoder.hidden).mesh);
   Value targets = g.Input("targets", {{batch, sequence}, DType::kI32});
-  g.Annotate(targets, LayoutText(g.mesh(), 0, -1));
+  g.Annotate(targets, ByRows(g.mesh()));
   Value scale = g.Input("loss_scale", {{}, DType::kF32}, Rate::kStep);
   Value head = decoder.head;
   if (compute != DType::kF32) {

@@ -7,11 +7,10 @@
 //   layers.N.mlp.norm [h]   .gate .up [h,f]   .down [f,h]   (no gate with GELU)
 // and, with LAYER norms, a norm_bias [h] beside every norm.
 //
-// Facts stated for layout inference, by mesh axis name: over "data" the rows of tokens and targets;
-// over "model" the split of Megatron-LM (arXiv 1909.08053, section 3): vocabulary, heads, ffn. Key
-// and value heads are split where the axis divides them and whole elsewhere. Any other axis is B.
-// Where the hidden values enter a pipeline stage, their rows are stated to lie over "data" there
-// too.
+// One fact is stated for layout inference: over the mesh axis "data", tokens and targets lie by
+// rows, and so do the hidden values where they enter a pipeline stage. The rest is inferred from
+// what axes are called (parallel/axis_roles.h): over "model" it comes to the split of Megatron-LM
+// (arXiv 1909.08053, section 3), heads and ffn.
 #pragma once
 
 #include <cstdint>

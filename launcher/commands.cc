@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/all_ops.h"
 #include "launcher/cluster.h"
+#include "launcher/mesh_choice.h"
 #include "launcher/plan_text.h"
 #include "launcher/ranks.h"
 #include "launcher/simulate_text.h"
@@ -67,7 +68,10 @@ int Run(const TrainCommand& command) {
   if (!ranks.ok()) return Finish(ranks.status());
   TrainOptions options = command.options;
   absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides, &options.origins);
+  OpRegistry ops;
+  DefineAllOps(ops);
   absl::Status ready = job.status();
+  if (ready.ok()) ready = ChooseMesh(ops, options.origins, &*job).status();
   if (ready.ok()) {
     if (!command.metrics.empty()) job->mutable_log()->set_metrics(command.metrics);
     ready = CheckRanks(*job, ranks->size(), options.origins);
@@ -76,9 +80,7 @@ int Run(const TrainCommand& command) {
   if (ready.ok() && command.verbose && ranks->speaks()) {
     std::printf("%s", PrintJob(*job).c_str());
   }
-  OpRegistry ops;
   KernelTable kernels;
-  DefineAllOps(ops);
   FillCpuKernels(ops, kernels);
   if (ranks->processes()) options.abort = nullptr;
   return ExitCodeOf(ranks->Run(
@@ -90,8 +92,12 @@ int Run(const TrainCommand& command) {
 
 int Run(const PlanCommand& command) {
   FieldOrigins origins;
-  const absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides, &origins);
+  absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides, &origins);
   if (!job.ok()) return Finish(job.status());
+  OpRegistry ops;
+  DefineAllOps(ops);
+  const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops, origins, &*job);
+  if (!choice.ok()) return Finish(choice.status());
   if (command.job.ranks > 0) {
     const absl::Status fits = CheckRanks(*job, command.job.ranks, origins);
     if (!fits.ok()) return Finish(fits);
@@ -103,20 +109,21 @@ int Run(const PlanCommand& command) {
     if (!cluster.ok()) return Finish(cluster.status());
     options.cluster = &*cluster;
   }
-  OpRegistry ops;
-  DefineAllOps(ops);
   const absl::StatusOr<std::string> text = PlanText(*job, ops, options);
   if (!text.ok()) return Finish(text.status());
-  return FinishWith(*text);
+  return FinishWith(MeshChoiceText(*choice) + *text);
 }
 
 int Run(const SimulateCommand& command) {
-  const absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides);
+  FieldOrigins origins;
+  absl::StatusOr<Job> job = LoadJob(command.job.path, command.job.overrides, &origins);
   if (!job.ok()) return Finish(job.status());
   const absl::StatusOr<Cluster> cluster = LoadCluster(command.cluster);
   if (!cluster.ok()) return Finish(cluster.status());
   OpRegistry ops;
   DefineAllOps(ops);
+  const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops, origins, &*job);
+  if (!choice.ok()) return Finish(choice.status());
   const absl::StatusOr<std::string> text = SimulateText(*job, *cluster, ops, command.steps);
   if (!text.ok()) return Finish(text.status());
   return FinishWith(*text);

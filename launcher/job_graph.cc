@@ -185,6 +185,13 @@ CompileOptions CompileOptionsOf(const Job& job) {
   CompileOptions options;
   options.microbatches = static_cast<int>(job.train().microbatches());
   options.memory_bytes = job.train().memory_bytes();
+  switch (job.plan().shard_states()) {
+    case Job::Plan::WHEN_SHORT: break;
+    case Job::Plan::ALWAYS: options.shard_states = CompileOptions::ShardStates::kAlways; break;
+    case Job::Plan::NEVER: options.shard_states = CompileOptions::ShardStates::kNever; break;
+  }
+  options.conversions.forbid = job.plan().forbid_conversions();
+  options.conversions.bytes = job.plan().conversion_bytes();
   return options;
 }
 

@@ -60,6 +60,7 @@ inline constexpr Limit kLimits[] = {
     {"train.global_batch", 1, 1 << 26},
     {"train.microbatches", 1, kMostMicrobatches},
     {"train.memory_bytes", 0, 1e18},
+    {"plan.conversion_bytes", 0, 1e18},
     {"optimizer.adamw.lr", 0, 1000},
     {"optimizer.adamw.beta1", 0, kMostRate},
     {"optimizer.adamw.beta2", 0, kMostRate},

@@ -13,6 +13,7 @@
 #include "launcher/job_data.h"
 #include "launcher/job_graph.h"
 #include "launcher/job_limits.h"
+#include "launcher/mesh_choice.h"
 #include "launcher/tokenizer.h"
 #include "runtime/status.h"
 
@@ -204,6 +205,7 @@ absl::Status Checker::CheckData() const {
 }
 
 absl::Status Checker::CheckMesh() const {
+  if (IsAutoMesh(job_)) return AutoMeshRanks(job_).status();
   const absl::StatusOr<Mesh> mesh = Mesh::Parse(job_.mesh());
   if (!mesh.ok()) return Wrong("mesh", std::string(mesh.status().message()));
   for (const Mesh::Axis& axis : mesh->axes()) {

@@ -155,7 +155,8 @@ class PlanWriter {
     for (const Node& node : graph_.nodes) {
       for (Value v : node.outputs) row(node.is_reshard() ? "conversion" : node.op->name, v);
     }
-    return absl::StrCat("layouts\n", table.Text(2));
+    return absl::StrCat("layouts, ", program_.layouts.Text(), " for the modelled machine\n",
+                        table.Text(2));
   }
 
   std::string Conversions() const {

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "graph/graph.h"
+#include "parallel/conversion_limits.h"
 #include "parallel/cost_model.h"
 #include "parallel/pass.h"
 #include "parallel/stage_program.h"
@@ -17,6 +18,10 @@ struct CompileOptions {
   int microbatches = 1;
   CostModel cost;
   int64_t memory_bytes = 0;  // what arena and variables of a rank may take together; 0: no bound
+  // Whether optimizer states are split over mesh axes named "data": where the bound asks for it.
+  enum class ShardStates : uint8_t { kWhenShort, kAlways, kNever };
+  ShardStates shard_states = ShardStates::kWhenShort;
+  ConversionLimits conversions;
 };
 
 // The rank-symbolic result: the graph with layouts and conversions, its actors, their order, once
@@ -25,6 +30,7 @@ struct Program {
   Graph graph;
   std::vector<StageProgram> stages;  // one if all ranks lie on the same meshes
   std::vector<Conversion> conversions;
+  LayoutCertificate layouts;
   CostModel cost;
   int64_t memory_bytes = 0;
 
@@ -32,7 +38,8 @@ struct Program {
   const StageProgram* StageOf(int rank) const;
 };
 
-// Runs the pass pipeline. Errors name the pass and the node.
+// Runs the pass pipeline; once more with split states where whole ones do not fit. Errors name the
+// pass and the node; conversions beyond the limits are FailedPrecondition and listed.
 absl::StatusOr<Program> Compile(Graph graph, const OpRegistry& ops, const CompileOptions& options);
 
 // The plan of one rank of the program's meshes. Thread-safe on a const program. Error: the rank

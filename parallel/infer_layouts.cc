@@ -11,6 +11,7 @@ namespace weft {
 absl::Status InferLayouts(Graph& graph, const PassContext& context) {
   LayoutSearch search(graph, context);
   WEFT_RETURN_IF_ERROR(search.Run());
+  if (context.certificate != nullptr) *context.certificate = search.certificate();
   const int nodes = static_cast<int>(graph.nodes.size());
   const int values = static_cast<int>(graph.values.size());
   for (int n = 0; n < nodes; ++n) graph.nodes[n].input_layouts = search.InputLayouts(n);

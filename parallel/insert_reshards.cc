@@ -103,6 +103,11 @@ class Inserter {
     row.bytes = it->second;
     row.seconds = StepSeconds(step, info.spec, context_.cost);
     row.microbatch = info.rate == Rate::kMicrobatch;
+    row.asked = reason == "annotation";
+    for (size_t a = 0; a < step.from.size(); ++a) {
+      const bool stays = step.same_mesh() && step.to[a].is_partial();
+      row.sums = row.sums || (step.from[a].is_partial() && !stays);
+    }
     context_.conversions->push_back(std::move(row));
   }
 

@@ -3,221 +3,235 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
+#include "parallel/reshard_step.h"
 #include "runtime/status.h"
 
 namespace weft {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kMostSweeps = 12;
+// Between equals the later conversion wins, after the microbatches are summed.
+constexpr double kMicrobatchBias = 1 + 1e-6;
+constexpr double kImprovement = 1 - 1e-9;  // what counts as cheaper
+constexpr int kMostRounds = 4;             // of choosing axis by axis
+constexpr double kMostEntries = 1 << 22;   // of one table
+constexpr double kMostWork = 3e7;          // entries of all tables, for choosing all axes at once
+constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
+bool WantsZigzag(const Graph& graph) {
+  for (const ValueInfo& info : graph.values) {
+    if (!info.annotation) continue;
+    for (const Sbp& sbp : *info.annotation) {
+      if (sbp.is_split() && sbp.order() == IndexOrder::kZigzag) return true;
+    }
+  }
+  return false;
+}
 
 }  // namespace
 
 LayoutSearch::LayoutSearch(const Graph& graph, const PassContext& context)
-    : graph_(graph), context_(context), table_(graph.meshes, context.cost) {}
+    : graph_(graph),
+      context_(context),
+      table_(graph.meshes, context.cost),
+      roles_(graph, context.shard_states) {
+  for (const Mesh& mesh : graph.meshes) num_axes_ = std::max(num_axes_, mesh.num_axes());
+}
 
 absl::Status LayoutSearch::Run() {
   WEFT_RETURN_IF_ERROR(CheckUpdates());
   SetUpValues();
   WEFT_RETURN_IF_ERROR(SetUpNodes());
   AddDemands();
-  Greedy();
-  Sweep();
-  SettleVariables();
-  Sweep();
+  bool exact = true;
+  if (SearchAxes(std::vector<bool>(num_axes_, true), kMostEntries, kMostWork, &exact) && exact) {
+    certificate_ = {.optimal = true, .axes_optimal = true, .seconds = Total()};
+    return absl::OkStatus();
+  }
+  certificate_ = {.optimal = false, .axes_optimal = false, .seconds = Total()};
+  for (int round = 0; round < kMostRounds; ++round) {
+    exact = true;
+    for (int a = 0; a < num_axes_; ++a) {
+      std::vector<bool> axes(num_axes_, false);
+      axes[a] = true;
+      bool exact_here = true;
+      SearchAxes(axes, kMostEntries, kNoLimit, &exact_here);
+      exact = exact && exact_here;
+    }
+    const double before = certificate_.seconds;
+    certificate_.seconds = Total();
+    certificate_.axes_optimal = exact && certificate_.seconds >= before * kImprovement;
+    if (certificate_.seconds >= before * kImprovement) break;
+  }
+  certificate_.optimal = certificate_.axes_optimal && num_axes_ == 1;
   return absl::OkStatus();
 }
 
-void LayoutSearch::Greedy() {
-  for (size_t n = 0; n < nodes_.size(); ++n) Choose(static_cast<int>(n), /*first=*/true);
+absl::Status LayoutSearch::CheckUpdates() const {
+  for (const Variable& variable : graph_.variables) {
+    if (!variable.update) continue;
+    const ValueInfo& content = graph_.info(variable.value);
+    const ValueInfo& update = graph_.info(variable.update);
+    if (!content.annotation || !update.annotation || content.mesh != update.mesh ||
+        variable.value == variable.update) {
+      continue;
+    }
+    const Mesh& mesh = graph_.meshes[content.mesh];
+    if (!SameHolding(*content.annotation, *update.annotation, mesh)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "annotations contradict: variable '", content.name, "' is ",
+          ToString(*content.annotation, mesh), " but '", update.name, "', which replaces it, is ",
+          ToString(*update.annotation, mesh), "; annotate one of them, or both alike"));
+    }
+  }
+  return absl::OkStatus();
 }
 
-void LayoutSearch::Sweep() {
-  const int n = static_cast<int>(nodes_.size());
-  for (int sweep = 0; sweep < kMostSweeps; ++sweep) {
-    bool changed = false;
-    for (int i = 0; i < n; ++i) {
-      const int node = sweep % 2 == 0 ? n - 1 - i : i;
-      if (!nodes_[node].dirty) continue;
-      nodes_[node].dirty = false;
-      if (Choose(node, /*first=*/false)) {
-        changed = true;
-        MarkNeighbours(node);
+void LayoutSearch::SetUpValues() {
+  values_.resize(graph_.values.size());
+  for (size_t v = 0; v < values_.size(); ++v) {
+    const ValueInfo& info = graph_.values[v];
+    ValueState& value = values_[v];
+    value.weight = info.rate == Rate::kMicrobatch ? context_.microbatches * kMicrobatchBias : 1;
+    value.strict = info.rate == Rate::kMicrobatch;
+    if (value.strict) value.asked_splits = roles_.AskedSplits(Value{static_cast<int>(v)});
+    value.annotated = info.annotation.has_value();
+    if (value.annotated) value.home = table_.Intern(info.spec, info.mesh, *info.annotation);
+    if (info.node >= 0) continue;
+    value.free = !value.annotated;
+    if (value.free) {
+      value.home = table_.Intern(info.spec, info.mesh, BroadcastLayout(graph_.meshes[info.mesh]));
+    }
+    value.made = value.home;
+  }
+}
+
+absl::Status LayoutSearch::SetUpNodes() {
+  const bool zigzag = WantsZigzag(graph_);
+  nodes_.resize(graph_.nodes.size());
+  for (size_t n = 0; n < nodes_.size(); ++n) {
+    const Node& node = graph_.nodes[n];
+    if (node.is_reshard()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "node '", node.name, "' is a conversion; layouts are inferred before these"));
+    }
+    NodeState& state = nodes_[n];
+    const int mesh = graph_.info(node.outputs[0]).mesh;
+    state.weight = 1;
+    for (Value v : node.outputs) {
+      if (graph_.info(v).mesh != mesh) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("results '", graph_.info(node.outputs[0]).name, "' and '",
+                         graph_.info(v).name, "' of node '", node.name, "' lie on two meshes"));
       }
-      changed = PullOperands(node) || changed;
+      state.weight = std::max(state.weight, values_[v.id].weight);
     }
-    if (!changed) return;
-  }
-}
-
-bool LayoutSearch::Choose(int n, bool first) {
-  const Node& node = graph_.nodes[n];
-  NodeState& state = nodes_[n];
-  const LayoutChoice* const old = state.choice;
-  SignatureIndices best(state.choices->num_axes(), 0);
-  if (old != nullptr) {
-    Withdraw(n);
-    best = old->signatures;
-  }
-  double least = Price(n, state.choices->Get(best, table_, context_.cost), first);
-  for (bool improved = true; improved;) {
-    improved = false;
-    for (int axis = 0; axis < state.choices->num_axes(); ++axis) {
-      SignatureIndices trial = best;
-      for (int s = 0; s < state.choices->Count(axis); ++s) {
-        trial[axis] = s;
-        if (s == best[axis] || !Follows(node, state, trial)) continue;
-        const LayoutChoice& choice = state.choices->Get(trial, table_, context_.cost);
-        if (!choice.legal) continue;
-        const double price = Price(n, choice, first);
-        if (price < least * kImprovement || (least == kInfinity && price < kInfinity)) {
-          least = price;
-          best = trial;
-          improved = true;
-        }
+    for (Value v : node.inputs) {
+      if (!v) continue;
+      std::vector<int>& consumers = values_[v.id].consumers;
+      if (consumers.empty() || consumers.back() != static_cast<int>(n)) {
+        consumers.push_back(static_cast<int>(n));
+      }
+      if (node.op->sums_microbatches) state.weight = std::max(state.weight, values_[v.id].weight);
+    }
+    state.choices = cache_.Of(graph_, node, mesh, zigzag);
+    for (int a = 0; a < state.choices->num_axes(); ++a) {
+      state.allowed.emplace_back();
+      for (int s = 0; s < state.choices->Count(a); ++s) {
+        if (roles_.Allows(node, state.choices->signatures()[s], a)) state.allowed[a].push_back(s);
       }
     }
+    // To begin with, all B.
+    state.choice =
+        &state.choices->Get(SignatureIndices(state.choices->num_axes(), 0), table_, context_.cost);
+    for (size_t k = 0; k < node.outputs.size(); ++k) {
+      ValueState& value = values_[node.outputs[k].id];
+      value.made = state.choice->outputs[k];
+      if (!value.annotated) value.home = value.made;
+    }
   }
-  const LayoutChoice& chosen = state.choices->Get(best, table_, context_.cost);
-  Apply(n, chosen);
-  return &chosen != old;
+  return absl::OkStatus();
 }
 
-double LayoutSearch::Price(int n, const LayoutChoice& choice, bool first) {
-  const Node& node = graph_.nodes[n];
-  const double inputs = InputsPrice(node, choice);
-  if (inputs == kInfinity) return inputs;
-  return nodes_[n].weight * choice.seconds + inputs + OutputsPrice(node, choice, first);
+// What the host and annotated variables want.
+void LayoutSearch::AddDemands() {
+  for (const GraphOutput& output : graph_.outputs) {
+    const ValueInfo& info = graph_.info(output.value);
+    if (info.annotation) continue;
+    values_[output.value.id].demands.push_back(
+        table_.Intern(info.spec, /*mesh=*/0, BroadcastLayout(graph_.meshes[0])));
+  }
+  for (const Variable& variable : graph_.variables) {
+    if (!variable.update || variable.update == variable.value) continue;
+    ValueState& update = values_[variable.update.id];
+    if (values_[variable.value.id].free) {
+      update.updates.push_back(variable.value.id);
+    } else {
+      update.demands.push_back(values_[variable.value.id].home);
+    }
+  }
 }
 
-double LayoutSearch::InputsPrice(const Node& node, const LayoutChoice& choice) {
-  double price = 0;
-  for (size_t i = 0; i < node.inputs.size(); ++i) {
-    const Value v = node.inputs[i];
-    if (!v || values_[v.id].free) continue;
-    if (std::find(node.inputs.begin(), node.inputs.begin() + static_cast<int64_t>(i), v) !=
-        node.inputs.begin() + static_cast<int64_t>(i)) {
-      continue;  // counted at its first place
-    }
-    const ValueState& value = values_[v.id];
-    std::vector<LayoutId> more;
-    for (size_t k = i; k < node.inputs.size(); ++k) {
-      if (node.inputs[k] == v) more.push_back(choice.inputs[k]);
-    }
-    if (more.size() == 1 && more[0] == value.home && value.wants.empty()) continue;
-    price += ValuePrice(value, value.made, value.home, more);
-    if (price == kInfinity) return price;
-  }
-  return price;
-}
-
-double LayoutSearch::OutputsPrice(const Node& node, const LayoutChoice& choice, bool first) {
-  double price = 0;
-  for (size_t k = 0; k < node.outputs.size(); ++k) {
-    const ValueState& value = values_[node.outputs[k].id];
-    const LayoutId made = choice.outputs[k];
-    const LayoutId home = value.annotated ? value.home : made;
-    price += ValuePrice(value, made, home, {});
-    // Someone will want it whole.
-    if (first && value.wants.empty() && !value.annotated && !value.consumers.empty()) {
-      price += value.weight * table_.Seconds(home, table_.Reduced(home));
-    }
-  }
-  return price;
-}
-
-double LayoutSearch::ValuePrice(const ValueState& value, LayoutId made, LayoutId home,
-                                const std::vector<LayoutId>& more) {
-  scratch_.clear();
-  for (const auto& [layout, times] : value.wants) scratch_.push_back(layout);
-  for (LayoutId layout : more) {
-    if (std::find(scratch_.begin(), scratch_.end(), layout) == scratch_.end()) {
-      scratch_.push_back(layout);
-    }
-  }
-  if (value.strict) {
-    for (LayoutId want : scratch_) {
-      if (!table_.IsPlain(home, want)) return kInfinity;
-    }
-  }
-  return value.weight * (table_.Seconds(made, home) + table_.HopSeconds(home, scratch_));
-}
-
-bool LayoutSearch::Follows(const Node& node, const NodeState& state,
-                           const SignatureIndices& indices) const {
-  for (size_t axis = 0; axis < indices.size(); ++axis) {
-    if (indices[axis] == 0) continue;
-    if (!FollowsOn(node, state.choices->signatures()[indices[axis]], static_cast<int>(axis))) {
-      return false;
-    }
-  }
+bool LayoutSearch::SearchAxes(const std::vector<bool>& axes, double most_entries, double most_work,
+                              bool* exact) {
+  Problem problem;
+  if (!MakeProblem(axes, problem)) return false;
+  const EliminationOrder order = OrderElimination(problem.domains, Scopes(problem), most_entries);
+  if (order.work > most_work || (most_work < kNoLimit && !order.exact())) return false;
+  *exact = order.exact() && problem.exact;
+  Take(problem, Eliminate(Tables(problem), order, problem.incumbent));
   return true;
 }
 
-bool LayoutSearch::FollowsOn(const Node& node, const Signature& signature, int axis) const {
-  bool operands = false;
-  const int mesh = graph_.info(node.outputs[0]).mesh;
-  for (size_t i = 0; i < node.inputs.size(); ++i) {
-    if (!node.inputs[i]) continue;
-    operands = true;
-    const ValueState& value = values_[node.inputs[i].id];
-    if (signature.inputs[i].is_broadcast() || table_.mesh(value.home) != mesh) continue;
-    if (value.free || table_.layout(value.home)[axis] == signature.inputs[i]) return true;
-  }
-  for (size_t k = 0; k < node.outputs.size(); ++k) {
-    const ValueState& value = values_[node.outputs[k].id];
-    if (value.annotated && !signature.outputs[k].is_broadcast() &&
-        table_.layout(value.home)[axis] == signature.outputs[k]) {
-      return true;
+void LayoutSearch::Take(const Problem& problem, const std::vector<int>& chosen) {
+  for (const int n : problem.nodes) {
+    NodeState& state = nodes_[n];
+    state.choice = state.domain->choices[chosen[state.variable]];
+    const Node& node = graph_.nodes[n];
+    for (size_t k = 0; k < node.outputs.size(); ++k) {
+      ValueState& value = values_[node.outputs[k].id];
+      value.made = state.choice->outputs[k];
+      if (!value.annotated) value.home = value.made;
     }
   }
-  return !operands;
-}
-
-void LayoutSearch::Want(int value, LayoutId layout, int times) {
-  auto& wants = values_[value].wants;
-  for (auto it = wants.begin(); it != wants.end(); ++it) {
-    if (it->first != layout) continue;
-    it->second += times;
-    if (it->second == 0) wants.erase(it);
-    return;
-  }
-  wants.emplace_back(layout, times);
-}
-
-void LayoutSearch::Apply(int n, const LayoutChoice& choice) {
-  const Node& node = graph_.nodes[n];
-  nodes_[n].choice = &choice;
-  for (size_t i = 0; i < node.inputs.size(); ++i) {
-    if (node.inputs[i]) Want(node.inputs[i].id, choice.inputs[i], 1);
-  }
-  for (size_t k = 0; k < node.outputs.size(); ++k) {
-    ValueState& value = values_[node.outputs[k].id];
-    value.made = choice.outputs[k];
-    if (!value.annotated) value.home = value.made;
+  for (const int v : problem.values) {
+    ValueState& value = values_[v];
+    value.home = value.made = value.candidates[chosen[value.variable]];
   }
 }
 
-void LayoutSearch::Withdraw(int n) {
-  const Node& node = graph_.nodes[n];
-  for (size_t i = 0; i < node.inputs.size(); ++i) {
-    if (node.inputs[i]) Want(node.inputs[i].id, nodes_[n].choice->inputs[i], -1);
+double LayoutSearch::ValuePrice(int v, LayoutId made, std::vector<LayoutId> wants) {
+  const ValueState& value = values_[v];
+  const LayoutId home = value.annotated ? value.home : made;
+  std::sort(wants.begin(), wants.end());
+  wants.erase(std::unique(wants.begin(), wants.end()), wants.end());
+  if (value.strict) {
+    for (LayoutId want : wants) {
+      if (table_.mesh(home) == table_.mesh(want) &&
+          !IsPlainConversion(table_.layout(home), table_.layout(want), value.asked_splits)) {
+        return kNoLimit;
+      }
+    }
   }
+  return value.weight * (table_.Seconds(made, home) + table_.HopSeconds(home, wants));
 }
 
-void LayoutSearch::MarkNeighbours(int n) {
-  const Node& node = graph_.nodes[n];
-  for (Value v : node.inputs) {
-    if (!v) continue;
-    const int producer = graph_.info(v).node;
-    if (producer >= 0) nodes_[producer].dirty = true;
-    if (values_[v.id].consumers.size() > kManyReaders) continue;
-    for (int consumer : values_[v.id].consumers) nodes_[consumer].dirty = true;
+double LayoutSearch::Total() {
+  double total = 0;
+  for (const NodeState& state : nodes_) total += state.weight * state.choice->seconds;
+  for (size_t v = 0; v < values_.size(); ++v) {
+    const ValueState& value = values_[v];
+    std::vector<LayoutId> wants = value.demands;
+    for (const int n : value.consumers) {
+      const Node& node = graph_.nodes[n];
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        if (node.inputs[i].id == static_cast<int>(v)) wants.push_back(nodes_[n].choice->inputs[i]);
+      }
+    }
+    for (const int u : value.updates) wants.push_back(values_[u].home);
+    total += ValuePrice(static_cast<int>(v), value.made, std::move(wants));
   }
-  for (Value v : node.outputs) {
-    for (int consumer : values_[v.id].consumers) nodes_[consumer].dirty = true;
-  }
-  nodes_[n].dirty = false;
+  return total;
 }
 
 std::vector<Layout> LayoutSearch::InputLayouts(int node) const {

@@ -1,27 +1,33 @@
-// LayoutSearch: one signature per mesh axis for every node, by a greedy pass in program order and
-// then sweeps in which each node is chosen anew given its neighbours, until nothing improves.
+// LayoutSearch: one signature per mesh axis for every node, and a layout for every input and
+// variable, of the least modelled time: seconds of all ops' local work plus seconds of all
+// conversions, each made once for all that want it.
 //
-// Two rules keep the result what an engineer would write. An axis divides a node's work only where
-// some operand already lies so (annotations spread along data flow; nobody slices a broadcast
-// activation because slicing is free). And an activation is converted unasked only from or to
-// broadcast; between splits only where the user annotates the result. Per-step values (gradients,
-// states) may convert in any way, so a sharded state pulls its gradient to it by reduce-scatter.
+// The search is exact where the graph is narrow, however long: variables of a MinSumProblem are
+// the choices, factors what ops and values cost. All axes are chosen together where the tables
+// allow it, else one axis at a time over the whole graph, the others as they are, until no axis
+// improves. docs/decisions/0006-layouts-by-elimination.md.
+//
+// Two rules make the result what an engineer would write. Axis names mean something
+// (parallel/axis_roles.h). And an activation is converted unasked only from or to broadcast;
+// between splits only where the user annotates the result, from a sum to a split only where
+// annotations split that extent. Per-step values (gradients, states) may
+// convert in any way, so a sharded state pulls its gradient to it by reduce-scatter.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "graph/graph.h"
+#include "parallel/axis_roles.h"
 #include "parallel/layout_choices.h"
 #include "parallel/layout_table.h"
+#include "parallel/min_sum.h"
 #include "parallel/pass.h"
 
 namespace weft {
-
-inline constexpr double kImprovement = 1 - 1e-9;  // what counts as cheaper
-// A value with more readers than this does not wake them all when one of them changes.
-inline constexpr size_t kManyReaders = 16;
 
 // Deterministic: equal graphs get equal layouts. Refers to the graph, which must not change
 // meanwhile.
@@ -40,74 +46,102 @@ class LayoutSearch {
   const Layout& Kept(Value v) const { return table_.layout(values_[v.id].home); }
   // In which the node takes its operands; empty for absent ones.
   std::vector<Layout> InputLayouts(int node) const;
+  const LayoutCertificate& certificate() const { return certificate_; }
 
  private:
+  // What a node may choose from, on the axes that are searched.
+  struct NodeDomain {
+    std::vector<const LayoutChoice*> choices;
+    CostTable seconds;  // per step
+  };
   struct ValueState {
     LayoutId made = kNoLayout;  // as the op makes it
     LayoutId home = kNoLayout;  // as it is kept
     bool annotated = false;
-    bool free = false;    // an input or variable not yet settled: lies however it is wanted
-    double weight = 1;    // conversions of it per step
-    bool strict = false;  // an activation: conversions are to be plain
-    // Layouts in which it is wanted, with the number of wants.
-    absl::InlinedVector<std::pair<LayoutId, int>, 3> wants;
-    std::vector<int> consumers;  // nodes
+    bool free = false;                 // an input or variable that lies however it is wanted
+    double weight = 1;                 // conversions of it per step
+    bool strict = false;               // an activation: conversions are to be plain
+    uint64_t asked_splits = 0;         // of a strict one, by annotations elsewhere
+    std::vector<LayoutId> demands;     // wanted whatever is chosen
+    std::vector<int> consumers;        // nodes
+    std::vector<int> updates;          // free variables whose content it becomes
+    std::vector<LayoutId> candidates;  // of a free one: homes to choose from
+    int variable = -1;                 // of the problem; -1 where there is nothing to choose
   };
   struct NodeState {
     LayoutChoices* choices = nullptr;
     const LayoutChoice* choice = nullptr;
-    double weight = 1;  // firings per step
-    bool dirty = true;
+    double weight = 1;                      // firings per step
+    std::vector<std::vector<int>> allowed;  // signatures by axis
+    std::shared_ptr<const NodeDomain> domain;
+    int variable = -1;  // of the problem; -1 where there is nothing to choose
+  };
+  // Who has a say in what a value costs: per choice, the layout in which it makes the value, or
+  // those in which it wants it.
+  struct Part {
+    int variable = -1;
+    std::vector<std::vector<LayoutId>> layouts;
+  };
+  // A set of layouts in which a value is at hand, and what it is made as.
+  struct Copies {
+    LayoutId made;
+    std::vector<LayoutId> wants;
+  };
+  // What a value costs, as factors over the parts whose choices matter: one factor, or for a value
+  // with many readers a variable for the set of copies and a factor with each part.
+  struct ValueCost {
+    int value = -1;
+    LayoutId made = kNoLayout;  // where no part chooses it
+    int maker = -1;             // among the parts, or -1
+    std::vector<LayoutId> fixed_wants;
+    std::vector<Part> parts;   // by variable, ascending
+    int copies_variable = -1;  // -1: one factor
+    std::vector<Copies> copies;
+  };
+  // The choices on some axes, the rest being as it is.
+  struct Problem {
+    std::vector<int> domains, incumbent;  // by variable
+    std::vector<int> nodes;               // variables first stand for these nodes,
+    std::vector<int> values;              // then for these free values,
+    std::vector<ValueCost> costs;         // then for sets of copies
+    bool exact = true;                    // whether all sets of copies are considered
   };
 
   void SetUpValues();
   absl::Status SetUpNodes();
   absl::Status CheckUpdates() const;
-  // Demands of the host and of variables whose layouts are known.
   void AddDemands();
-  void SettleVariables();
-  void SettleFree(int value);
-  LayoutId Meet(int value);
 
-  void Greedy();
-  void Sweep();
-  // Chooses the node's signatures anew; whether they changed. The node's wants are taken back while
-  // it chooses.
-  bool Choose(int node, bool first);
-  double Price(int node, const LayoutChoice& choice, bool first);
-  double InputsPrice(const Node& node, const LayoutChoice& choice);
-  double OutputsPrice(const Node& node, const LayoutChoice& choice, bool first);
-  // Seconds per step of a value that is made so and kept so, for its wants and `more`.
-  double ValuePrice(const ValueState& value, LayoutId made, LayoutId home,
-                    const std::vector<LayoutId>& more);
-  bool Follows(const Node& node, const NodeState& state, const SignatureIndices& indices) const;
-  bool FollowsOn(const Node& node, const Signature& signature, int axis) const;
-  // Moves of several nodes at once, for what no single node can begin: n takes another signature on
-  // an axis together with those that make its operands. Whether the graph got cheaper.
-  bool PullOperands(int node);
-  bool TryPull(int node, int axis, int signature);
-  // Makes result `output` of the node lie so on an axis, operands first where needed. Changed nodes
-  // go to `trail` with the choices that they had.
-  using Trail = std::vector<std::pair<int, const LayoutChoice*>>;
-  bool Pull(int node, int axis, int output, Sbp wanted, int depth, Trail& trail);
-  void PullInputs(int node, int axis, const Signature& signature, int depth, Trail& trail);
-  void ChooseReaders(Trail& trail);
-  void Change(int node, const LayoutChoice& choice, Trail& trail);
-  void Undo(size_t length, Trail& trail);
-  bool Converts(int node);
-  double Total(const Trail& trail);
-  void Want(int value, LayoutId layout, int times);
-  void Apply(int node, const LayoutChoice& choice);
-  void Withdraw(int node);
-  void MarkNeighbours(int node);
+  // Chooses anew on the axes marked in `axes`, the rest as it is. False, with nothing changed, if
+  // that needs tables of more than `most_work` entries together; a single one has no more than
+  // `most_entries`, for which choices are kept as they are where needed: then not *exact.
+  bool SearchAxes(const std::vector<bool>& axes, double most_entries, double most_work,
+                  bool* exact);
+  // False if there are too many choices to consider.
+  bool MakeProblem(const std::vector<bool>& axes, Problem& problem);
+  std::shared_ptr<const NodeDomain> DomainOf(int node, const std::vector<bool>& axes);
+  std::vector<LayoutId> HomesOf(int value, const std::vector<bool>& axes);
+  ValueCost CostOf(int value);
+  void ListCopies(ValueCost& cost, Problem& problem);
+  std::vector<std::vector<int>> Scopes(const Problem& problem) const;
+  MinSumProblem Tables(const Problem& problem);
+  CostTable WholeTable(const ValueCost& cost);
+  void Take(const Problem& problem, const std::vector<int>& chosen);
+  // Seconds per step of a value that is made so, for these wants (repetitions allowed).
+  double ValuePrice(int value, LayoutId made, std::vector<LayoutId> wants);
+  double Total();
 
   const Graph& graph_;
   const PassContext& context_;
   LayoutTable table_;
   LayoutChoicesCache cache_;
+  AxisRoles roles_;
   std::vector<ValueState> values_;
   std::vector<NodeState> nodes_;
-  std::vector<LayoutId> scratch_;
+  int num_axes_ = 0;  // of the mesh with the most
+  LayoutCertificate certificate_;
+  std::map<std::vector<int64_t>, std::shared_ptr<const NodeDomain>> domains_;
+  std::map<std::vector<int64_t>, CostTable> tables_;
 };
 
 }  // namespace weft

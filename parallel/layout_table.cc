@@ -68,16 +68,6 @@ double LayoutTable::Seconds(LayoutId from, LayoutId to) {
   return result;
 }
 
-bool LayoutTable::IsPlain(LayoutId from, LayoutId to) const {
-  if (entries_[from].mesh != entries_[to].mesh) return true;
-  const Layout& a = entries_[from].layout;
-  const Layout& b = entries_[to].layout;
-  for (size_t axis = 0; axis < a.size(); ++axis) {
-    if (!a[axis].is_broadcast() && !b[axis].is_broadcast() && a[axis] != b[axis]) return false;
-  }
-  return true;
-}
-
 LayoutTable::Hop LayoutTable::CheapestHop(LayoutId to, LayoutId home,
                                           const std::vector<Hop>& hops) {
   Hop best{home, to};

@@ -35,9 +35,6 @@ class LayoutTable {
 
   // Modelled seconds of PlanReshard between two layouts of one spec.
   double Seconds(LayoutId from, LayoutId to);
-  // Whether an activation may be converted so unasked: splits and partials stay or become B, B
-  // becomes anything. Everything may between meshes.
-  bool IsPlain(LayoutId from, LayoutId to) const;
 
   // The cheapest way found to have all of `wanted` besides `home`: each is converted from home or
   // from another one.

@@ -55,6 +55,10 @@ class HeadSplit : public ::testing::TestWithParam<int> {
   Program program_;
 };
 
+// Where the axis divides the key heads. Elsewhere modelled time decides how the small projections
+// of keys and values come about, and so it does for what moves.
+class EvenHeadSplit : public HeadSplit {};
+
 TEST_P(HeadSplit, AttentionIsSplitByHeads) {
   const std::string heads = "[model:S(2)]";
   const bool whole_groups = GetParam() == 2;  // 2 key heads
@@ -76,8 +80,8 @@ TEST_P(HeadSplit, AttentionIsSplitByHeads) {
 }
 
 // The projections and the rotation take and give what attention wants.
-TEST_P(HeadSplit, ProjectionsAreSplitWithIt) {
-  const std::string kv = GetParam() == 2 ? "[model:S(2)]" : "[model:B]";
+TEST_P(EvenHeadSplit, ProjectionsAreSplitWithIt) {
+  const std::string kv = "[model:S(2)]";
   std::vector<std::pair<std::string, std::string>> want;
   for (int layer = 0; layer < 4; ++layer) {
     const std::string scope = absl::StrCat("layers.", layer, ".attention.");
@@ -103,7 +107,7 @@ TEST_P(HeadSplit, ProjectionsAreSplitWithIt) {
 
 // Activations, [16,128,128] each, are reduced twice per layer forward and twice backward; nothing
 // of a layer is gathered or exchanged.
-TEST_P(HeadSplit, OneAllReducePerBlockAndDirection) {
+TEST_P(EvenHeadSplit, OneAllReducePerBlockAndDirection) {
   const TensorSpec activation{{16, 128, 128}, DType::kF32};
   int reductions = 0;
   for (const Conversion& conversion : program_.conversions) {
@@ -117,10 +121,13 @@ TEST_P(HeadSplit, OneAllReducePerBlockAndDirection) {
     EXPECT_EQ(LayoutOf(node.outputs[0]), "[model:B]") << node.name;
     ++reductions;
   }
-  EXPECT_EQ(reductions, 4 * 4 + 1);  // and the gradient that the head sends back
+  // And the gradient that the head sends back; but that of the embedding stays partial, since its
+  // rows of the vocabulary are fewer than the tokens.
+  EXPECT_EQ(reductions, 4 * 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, HeadSplit, ::testing::Values(2, 3, 4));
+INSTANTIATE_TEST_SUITE_P(Ranks, EvenHeadSplit, ::testing::Values(2));
 
 }  // namespace
 }  // namespace weft

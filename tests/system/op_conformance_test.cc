@@ -215,9 +215,7 @@ void CheckRow(const OpRow& row) {
   };
   const auto run = RunOnMesh(graph->graph, Registry(), Kernels(), options);
   ASSERT_TRUE(run.ok()) << run.status();
-  if (!row.composite) {
-    EXPECT_EQ(ConversionsOf(run->program), ExpectedConversions(row, MeshOfRow(row)));
-  }
+  EXPECT_EQ(ConversionsOf(run->program), ExpectedConversions(row, MeshOfRow(row)));
   EXPECT_EQ(run->bytes_sent, run->bytes_predicted);
   for (const auto& [name, tensor] : *want) {
     SCOPED_TRACE(name);

@@ -143,9 +143,7 @@ std::vector<OpRow> PointwiseRows() {
                       .grads = grads,
                       .conversions = std::move(conversions),
                       .tolerance = mul ? 0 : 1e-6,
-                      .illegal = illegal,
-                      .composite = in[in.size() - 1] == 'B' && in.find('P') != in.npos &&
-                                   (!mul || b.size() == 1)});
+                      .illegal = illegal});
     };
     add("S0 S0", "S0", "S0 S0");
     add("S1 S1", "S1", "S1 S1");
@@ -180,6 +178,8 @@ std::vector<OpRow> PointwiseRows() {
     for (const char* in : {"S0", "S1", "B", "Z0", "S0.S1", "S1.B", "S0.S0", "S1.S1"}) add(in);
     add("P", {"x P->B all-reduce over x"}, "B");
     add("S0.P", {"x S0.P->S0.B all-reduce over y"}, "S0.B");
+    add("P", {"x P->S0 exchange"}, "S0");
+    add("S0.P", {"x S0.P->S0.S1 exchange"}, "S0.S1");
   }
   // O6.
   const std::pair<const char*, Attrs> linear[] = {
