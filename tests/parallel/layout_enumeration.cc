@@ -39,6 +39,7 @@ double LayoutEnumeration::Least(double bound, bool prune) {
   taken_.assign(graph_.nodes.size(), nullptr);
   best_ = bound;
   prune_ = prune;
+  cheapest_.assign(graph_.nodes.size() + 1, {});
   double start = 0;
   for (int v : complete_at_start_) start += ValuePrice(v);
   Descend(0, start);
@@ -129,7 +130,8 @@ void LayoutEnumeration::SetUpValues() {
     if (content.free) {
       content.update = variable.update.id;
       update.priced_with_variable = true;
-      last_[variable.value.id] = std::max(last_[variable.value.id], last_[variable.update.id]);
+      int& last = last_[variable.value.id];
+      last = last_[variable.update.id] = std::max(last, last_[variable.update.id]);
     } else {
       update.demands.push_back(content.home);
     }
@@ -278,6 +280,26 @@ double LayoutEnumeration::BoundFrom(size_t next) {
   return bound;
 }
 
+// All that the price of what is left depends on: how the values not priced yet are made, and wanted
+// so far.
+std::vector<LayoutId> LayoutEnumeration::Frontier(size_t next) const {
+  std::vector<LayoutId> frontier;
+  for (size_t v = 0; v < values_.size(); ++v) {
+    const int node = graph_.values[v].node;
+    if (last_[v] < static_cast<int>(next) || node >= static_cast<int>(next)) continue;
+    frontier.push_back(kNoLayout);
+    if (node >= 0) frontier.push_back(taken_[node]->outputs[0]);
+    std::vector<LayoutId> wants;
+    for (const auto& [n, i] : values_[v].readers) {
+      if (n < static_cast<int>(next)) wants.push_back(taken_[n]->inputs[i]);
+    }
+    std::sort(wants.begin(), wants.end());
+    wants.erase(std::unique(wants.begin(), wants.end()), wants.end());
+    frontier.insert(frontier.end(), wants.begin(), wants.end());
+  }
+  return frontier;
+}
+
 void LayoutEnumeration::Descend(size_t n, double price) {
   ++visits_;
   if (n == choices_.size()) {
@@ -288,7 +310,13 @@ void LayoutEnumeration::Descend(size_t n, double price) {
     taken_[n] = choice;
     double now = price + choice->seconds;
     for (int v : complete_at_[n]) now += ValuePrice(v);
-    if (now == kNever || (prune_ && now + BoundFrom(n + 1) >= best_)) continue;
+    if (now == kNever) continue;
+    if (prune_) {
+      if (now + BoundFrom(n + 1) >= best_) continue;
+      auto [it, added] = cheapest_[n + 1].emplace(Frontier(n + 1), now);
+      if (!added && it->second <= now) continue;
+      it->second = now;
+    }
     Descend(n + 1, now);
   }
 }

@@ -29,7 +29,8 @@ class LayoutEnumeration {
   int64_t visits() const { return visits_; }
 
   // The least price of all, if below `bound`, else `bound`. Without `prune` every combination is
-  // priced to the end; with it, none that a lower bound shows not to be below the best.
+  // priced to the end; with it, none that a lower bound shows not to be below the best, nor any
+  // that begins dearer than another one with the same choices left to pay for.
   double Least(double bound, bool prune);
 
   // What the layouts of an inferred graph cost; conversions of annotations are nodes there.
@@ -59,6 +60,7 @@ class LayoutEnumeration {
   double Share(int value, LayoutId made, int reader, const LayoutChoice& choice);
   double Tail(int value, LayoutId made, int reader);
   double BoundFrom(size_t next);
+  std::vector<LayoutId> Frontier(size_t next) const;
   void Descend(size_t n, double price);
 
   const Graph& graph_;
@@ -69,13 +71,15 @@ class LayoutEnumeration {
   std::vector<std::vector<const LayoutChoice*>> choices_;
   std::vector<ValueFacts> values_;
   std::vector<std::vector<int>> complete_at_;
-  std::vector<int> complete_at_start_, last_;
+  std::vector<int> complete_at_start_;
+  std::vector<int> last_;  // by value: the node after which it is priced
   // By node: the operand whose price it counts a share of; per choice, what it and all nodes that
   // hang on it cost at least; and from the layout in which that operand is made.
   std::vector<int> owner_;
   std::vector<std::map<const LayoutChoice*, double>> rest_;
   std::vector<std::map<LayoutId, double>> tails_;
   std::vector<const LayoutChoice*> taken_;
+  std::vector<std::map<std::vector<LayoutId>, double>> cheapest_;  // by node: of each frontier
   double best_ = 0;
   bool prune_ = false;
   int64_t visits_ = 0;
