@@ -66,6 +66,8 @@ class Simulator {
   Simulator(int world_size, const LinkTable& links, std::vector<int> twins)
       : links_(links), twins_(std::move(twins)) {
     result_.ranks.resize(world_size);
+    first_actor_.resize(world_size, 0);
+    first_stream_.resize(world_size, 0);
     if (twins_.empty()) {
       twins_.resize(world_size);
       std::iota(twins_.begin(), twins_.end(), 0);
@@ -73,7 +75,7 @@ class Simulator {
   }
 
   absl::Status Add(const Plan& plan);
-  absl::StatusOr<Simulation> Run(int steps);
+  absl::StatusOr<Simulation> Run(int steps, const std::vector<int>& recorded);
 
  private:
   // An exchange of one rank: it fires with those of its peers.
@@ -95,6 +97,7 @@ class Simulator {
   absl::Status GroupReduces();
   absl::Status GroupExchanges();
   void Measure(const Schedule& schedule, int steps);
+  void Record(const Schedule& schedule, int rank);
 
   const LinkTable& links_;
   std::vector<int> twins_;  // by rank
@@ -104,6 +107,7 @@ class Simulator {
   std::map<int, std::map<int, Exchange>> exchanges_;  // by tag and rank
   std::map<ReduceKey, std::vector<int>> reduces_;
   int groups_ = 0;
+  std::vector<int> first_actor_, first_stream_;  // by rank that is run
 };
 
 absl::Status Simulator::AddMessages(const Plan& plan, int index, int actor) {
@@ -175,6 +179,8 @@ absl::Status Simulator::Add(const Plan& plan) {
   rank.busy.assign(part.streams, 0);
   WEFT_ASSIGN_OR_RETURN(rank.memory_bytes, MemoryOf(plan));
   const int first_actor = static_cast<int>(graph_.actors.size());
+  first_actor_[plan.rank()] = first_actor;
+  first_stream_[plan.rank()] = graph_.streams;
   for (int a = 0; a < plan.actors_size(); ++a) {
     MarkedGraph::Actor& actor = part.actors[a];
     actors_.push_back({plan.rank(), actor.name, plan.actors(a).has_compute(), false});
@@ -259,7 +265,23 @@ void Simulator::Measure(const Schedule& schedule, int steps) {
   result_.step_seconds = schedule.seconds / steps;
 }
 
-absl::StatusOr<Simulation> Simulator::Run(int steps) {
+// The streams of all ranks that are run lie one after the other, and so do their actors.
+void Simulator::Record(const Schedule& schedule, int rank) {
+  const int streams = static_cast<int>(result_.streams.size());
+  const int first_actor = first_actor_[twins_[rank]], first_stream = first_stream_[twins_[rank]];
+  std::vector<std::vector<Simulation::Firing>>& lists = result_.ranks[rank].first_step;
+  lists.clear();
+  for (int s = 0; s < streams; ++s) {
+    std::vector<Simulation::Firing>& list = lists.emplace_back();
+    for (const Schedule::Firing& firing : schedule.streams[first_stream + s]) {
+      if (firing.index >= graph_.actors[firing.actor].firings_per_step) continue;
+      list.push_back(
+          {firing.actor - first_actor, static_cast<int>(firing.index), firing.start, firing.end});
+    }
+  }
+}
+
+absl::StatusOr<Simulation> Simulator::Run(int steps, const std::vector<int>& recorded) {
   WEFT_RETURN_IF_ERROR(GroupReduces());
   WEFT_RETURN_IF_ERROR(GroupExchanges());
   WEFT_RETURN_IF_ERROR(Check(graph_));
@@ -270,6 +292,7 @@ absl::StatusOr<Simulation> Simulator::Run(int steps) {
   }
   Measure(schedule, steps);
   for (size_t r = 0; r < twins_.size(); ++r) result_.ranks[r] = result_.ranks[twins_[r]];
+  for (int rank : recorded) Record(schedule, rank);
   result_.waits = FindWaits(graph_, actors_, schedule, steps);
   return std::move(result_);
 }
@@ -278,7 +301,8 @@ absl::StatusOr<Simulation> Simulator::Run(int steps) {
 
 absl::StatusOr<Simulation> SimulatePlans(
     int world_size, const std::function<absl::StatusOr<Plan>(int rank)>& plan_of,
-    const LinkTable& links, int steps, const std::vector<int>& twins) {
+    const LinkTable& links, int steps, const std::vector<int>& twins,
+    const std::vector<int>& recorded) {
   if (world_size < 1 || steps < 1) {
     return absl::InvalidArgumentError(absl::StrCat(steps, " steps of ", world_size, " ranks"));
   }
@@ -286,13 +310,19 @@ absl::StatusOr<Simulation> SimulatePlans(
     return absl::InvalidArgumentError(
         absl::StrCat("twins of ", twins.size(), " ranks, not of ", world_size));
   }
+  for (int rank : recorded) {
+    if (rank < 0 || rank >= world_size) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the step of rank ", rank, " of ", world_size, " ranks is to be kept"));
+    }
+  }
   Simulator simulator(world_size, links, twins);
   for (int rank = 0; rank < world_size; ++rank) {
     if (!twins.empty() && twins[rank] != rank) continue;
     WEFT_ASSIGN_OR_RETURN(const Plan plan, plan_of(rank));
     WEFT_RETURN_IF_ERROR(Annotate(simulator.Add(plan), absl::StrCat("plan of rank ", rank)));
   }
-  return simulator.Run(steps);
+  return simulator.Run(steps, recorded);
 }
 
 }  // namespace weft

@@ -26,7 +26,17 @@ using LinkTable = std::function<Link(int from, int to)>;
 
 // Times are seconds per step: means over the simulated steps, the first of which starts cold.
 struct Simulation {
+  // One firing of the first step, in seconds from its begin.
+  struct Firing {
+    int actor = 0;  // of the rank's plan
+    int index = 0;  // of the actor within the step
+    double begin = 0;
+    double end = 0;
+    bool operator==(const Firing&) const = default;
+  };
   struct Rank {
+    // By stream, in firing order; of the ranks that were asked for.
+    std::vector<std::vector<Firing>> first_step;
     std::vector<double> busy;          // by stream
     double exposed_communication = 0;  // messages travel while nothing computes
     int64_t bytes_sent = 0;            // payload to other ranks, per step
@@ -54,12 +64,13 @@ struct Simulation {
 // is ready, for as long as the slowest of them sends or receives its messages one after the other.
 // `twins`, unless empty, names for each rank the lowest that does the same at the same time: equal
 // lists and durations, and messages to twins of the same peers over equal links. Plans are then
-// asked for and run of those lowest alone, and the others are as they; waits name the lowest. Pure
-// but for `plan_of`; O(n log n) in firings. Errors: those of `plan_of`; InvalidArgument naming rank
-// and actor for plans that do not fit together; FailedPrecondition with the cycle if together they
-// would never end.
+// asked for and run of those lowest alone, and the others are as they; waits name the lowest.
+// `recorded` are the ranks whose first step is kept. Pure but for `plan_of`; O(n log n) in firings.
+// Errors: those of `plan_of`; InvalidArgument naming rank and actor for plans that do not fit
+// together; FailedPrecondition with the cycle if together they would never end.
 absl::StatusOr<Simulation> SimulatePlans(
     int world_size, const std::function<absl::StatusOr<Plan>(int rank)>& plan_of,
-    const LinkTable& links, int steps, const std::vector<int>& twins = {});
+    const LinkTable& links, int steps, const std::vector<int>& twins = {},
+    const std::vector<int>& recorded = {});
 
 }  // namespace weft

@@ -10,7 +10,7 @@
 #include "kernels/all_ops.h"
 #include "launcher/cluster.h"
 #include "launcher/mesh_choice.h"
-#include "launcher/plan_text.h"
+#include "launcher/plan_output.h"
 #include "launcher/ranks.h"
 #include "launcher/simulate_text.h"
 #include "runtime/status.h"
@@ -50,6 +50,18 @@ int FinishWith(const std::string& text) {
   if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return kExitDone;
   return Finish(absl::FailedPreconditionError(
       absl::StrCat("cannot write the result to stdout: ", std::strerror(errno))));
+}
+
+// On the one rank that speaks.
+absl::Status WriteFile(const std::string& path, const std::string& text) {
+  if (!Ranks::speaks()) return absl::OkStatus();
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  bool written = file != nullptr;
+  if (written) written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  if (file != nullptr) written = std::fclose(file) == 0 && written;
+  if (written) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("--output ", path, ": cannot write: ", std::strerror(errno)));
 }
 
 // Options that only mean something beside fields of the job.
@@ -102,16 +114,20 @@ int Run(const PlanCommand& command) {
     const absl::Status fits = CheckRanks(*job, command.job.ranks, origins);
     if (!fits.ok()) return Finish(fits);
   }
-  PlanTextOptions options;
+  const absl::StatusOr<PlanFormat> format = ParsePlanFormat(command.format);
+  if (!format.ok()) return Finish(format.status());
+  PlanReportOptions options;
   absl::StatusOr<Cluster> cluster;
   if (!command.cluster.empty()) {
     cluster = LoadCluster(command.cluster);
     if (!cluster.ok()) return Finish(cluster.status());
     options.cluster = &*cluster;
   }
-  const absl::StatusOr<std::string> text = PlanText(*job, ops, options);
-  if (!text.ok()) return Finish(text.status());
-  return FinishWith(MeshChoiceText(*choice) + *text);
+  absl::StatusOr<PlanReport> report = ReportPlan(*job, ops, options);
+  if (!report.ok()) return Finish(report.status());
+  report->mesh_choice = *choice;
+  const std::string text = FormatPlan(*report, *format);
+  return command.output.empty() ? FinishWith(text) : Finish(WriteFile(command.output, text));
 }
 
 int Run(const SimulateCommand& command) {

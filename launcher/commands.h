@@ -37,8 +37,9 @@ struct TrainCommand {
 
 struct PlanCommand {
   JobArguments job;
-  std::string format = "text";
-  std::string cluster;  // file; empty: the defaults of CostModel
+  std::string format = "text";  // or json, dot, html
+  std::string output;           // file; empty: stdout
+  std::string cluster;          // file; empty: the defaults of CostModel
 };
 
 struct SimulateCommand {

@@ -156,7 +156,9 @@ int main(int argc, char** argv) {
   AddRanksArgument(plan_app, &plan.job);
   plan_app->add_option("--cluster", plan.cluster,
                        "cluster file (protobuf text) whose figures choose layouts and give times");
-  plan_app->add_option("--format", plan.format, "text")->check(CLI::IsMember({"text"}));
+  plan_app->add_option("--format", plan.format, "text, json, dot or html")
+      ->check(CLI::IsMember({"text", "json", "dot", "html"}));
+  plan_app->add_option("--output", plan.output, "write to this file instead of stdout");
 
   weft::SimulateCommand simulate;
   CLI::App* simulate_app = app.add_subcommand(

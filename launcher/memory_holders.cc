@@ -96,6 +96,7 @@ std::vector<MemoryHolder> MemoryHolders(const Plan& plan) {
     const TensorSpec local{LocalShape(buffer.box()), dtype};
     const Shape whole(buffer.shape().begin(), buffer.shape().end());
     MemoryHolder holder;
+    holder.buffer = b;
     holder.slots = std::max(1, buffer.offsets_size());
     holder.bytes = local.bytes() * holder.slots;
     holder.name = buffer.name();
@@ -110,11 +111,15 @@ std::vector<MemoryHolder> MemoryHolders(const Plan& plan) {
   return holders;
 }
 
+int64_t BoxBytes(const BufferDef& buffer) {
+  return TensorSpec{LocalShape(buffer.box()), static_cast<DType>(buffer.dtype())}.bytes();
+}
+
 int64_t VariableBytes(const Plan& plan) {
   int64_t bytes = 0;
   for (const BufferDef& buffer : plan.buffers()) {
     if (buffer.variable().empty()) continue;
-    bytes += TensorSpec{LocalShape(buffer.box()), static_cast<DType>(buffer.dtype())}.bytes();
+    bytes += BoxBytes(buffer);
   }
   return bytes;
 }

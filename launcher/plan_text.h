@@ -1,28 +1,16 @@
 // What `weft plan` prints: layouts, conversions with bytes and reason, memory, slots, stream lists.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
-#include "absl/status/statusor.h"
-#include "graph/op_def.h"
-#include "launcher/cluster.pb.h"
-#include "launcher/job.pb.h"
+#include "launcher/plan_report.h"
 
 namespace weft {
 
-struct PlanTextOptions {
-  // Predicted times; without them the text depends on the job alone, not on measured costs.
-  bool times = true;
-  size_t holders = 16;  // rows of the memory table
-  // The machines that costs and times are of; null: the defaults of CostModel. Outlives the call.
-  const Cluster* cluster = nullptr;
-};
-
-// Compiles the job's training graph and describes it and the plans of its ranks, the channels and
-// stream lists of the first one; step time is predicted for at most 64 kinds of ranks
-// (launcher/rank_twins.h). Runs nothing, needs
-// no data. Errors: those of TrainGraph and Compile.
-absl::StatusOr<std::string> PlanText(const Job& job, const OpRegistry& ops,
-                                     const PlanTextOptions& options = {});
+// Step time is predicted for at most 64 kinds of ranks (launcher/rank_twins.h). Channels and stream
+// lists are those of the first rank, and so are the `holders` largest holders
+// of memory.
+std::string PlanText(const PlanReport& report, size_t holders = 16);
 
 }  // namespace weft

@@ -20,8 +20,6 @@
 namespace weft {
 namespace {
 
-constexpr const char* kStreamNames[kNumStreams] = {"compute", "communication", "feed", "fetch"};
-
 class PlanMaker {
  public:
   PlanMaker(const Program& program, const StageProgram& stage, int rank)

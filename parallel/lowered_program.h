@@ -14,6 +14,9 @@ namespace weft {
 // What comes in does not queue behind what goes out: the next step is fed while this one computes.
 enum class StreamId : int { kCompute = 0, kCommunication = 1, kFeed = 2, kFetch = 3 };
 inline constexpr int kNumStreams = 4;
+// By StreamId; the names of a plan's streams.
+inline constexpr const char* kStreamNames[kNumStreams] = {"compute", "communication", "feed",
+                                                          "fetch"};
 
 // Virtual time is counted in ticks, so that the order of events is exact.
 inline constexpr double kTicksPerSecond = 1e9;

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-scripts/setup.sh
+scripts/setup.sh chromium graphviz  # tests look at plans with them
 cmake --preset test
 cmake --build --preset test -j"$(nproc)"
 ctest --preset test "$@"

@@ -8,6 +8,7 @@
 #include "launcher/job_graph.h"
 #include "launcher/memory_holders.h"
 #include "launcher/peak_flops.h"
+#include "launcher/plan_output.h"
 #include "launcher/plan_text.h"
 #include "parallel/compile.h"
 
@@ -78,16 +79,19 @@ TEST_F(PlanReportsTest, MeasuredLinksChangePrices) {
   EXPECT_GT(reduce_ticks("group { axis: 'data' size: 2 bandwidth: 2e8 }"), 5 * plain);
   EXPECT_LT(reduce_ticks("group { axis: 'data' size: 2 bandwidth: 2e11 }"), plain);
 
-  PlanTextOptions options;
+  PlanReportOptions options;
   const auto cluster = ParseCluster(machine + "group { axis: 'data' size: 2 bandwidth: 2e8 }", "c");
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   options.cluster = &*cluster;
-  const auto text = PlanText(*job, ops_, options);
-  ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_NE(text->find("measured along data of 2: 0.2 GB/s"), std::string::npos) << *text;
-  const auto plain_text = PlanText(*job, ops_);
-  ASSERT_TRUE(plain_text.ok()) << plain_text.status();
-  EXPECT_EQ(plain_text->find("measured along"), std::string::npos);
+  const auto report = ReportPlan(*job, ops_, options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  const std::string text = PlanText(*report);
+  EXPECT_NE(text.find("measured along data of 2: 0.2 GB/s"), std::string::npos) << text;
+  const auto plain_report = ReportPlan(*job, ops_);
+  ASSERT_TRUE(plain_report.ok()) << plain_report.status();
+  EXPECT_EQ(PlanText(*plain_report).find("measured along"), std::string::npos);
+  ASSERT_EQ(report->prediction.busy[1].first, "communication");
+  EXPECT_GT(report->prediction.busy[1].second, 2 * plain_report->prediction.busy[1].second);
 }
 
 // 6 operations a matrix parameter and token: products forward, and two more backward.

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <set>
 #include <string>
 #include <vector>
@@ -56,8 +57,10 @@ TEST_F(RankTwinsTest, OneOfEachKindSimulatesAsAll) {
       const auto twins = FindTwins(program, links);
       ASSERT_TRUE(twins.ok()) << twins.status();
       const auto plan_of = [&](int rank) { return InstantiatePlan(program, rank); };
-      const auto all = SimulatePlans(size, plan_of, links, 2);
-      const auto some = SimulatePlans(size, plan_of, links, 2, *twins);
+      std::vector<int> ranks(size);
+      std::iota(ranks.begin(), ranks.end(), 0);
+      const auto all = SimulatePlans(size, plan_of, links, 2, {}, ranks);
+      const auto some = SimulatePlans(size, plan_of, links, 2, *twins, ranks);
       ASSERT_TRUE(all.ok()) << all.status();
       ASSERT_TRUE(some.ok()) << some.status();
       const std::string what = absl::StrCat(mesh, ", ", per_node, " ranks a node");
@@ -65,6 +68,8 @@ TEST_F(RankTwinsTest, OneOfEachKindSimulatesAsAll) {
       for (int rank = 0; rank < size; ++rank) {
         EXPECT_EQ(some->ranks[rank].busy, all->ranks[rank].busy) << what << ", rank " << rank;
         EXPECT_EQ(some->ranks[rank].exposed_communication, all->ranks[rank].exposed_communication);
+        EXPECT_TRUE(some->ranks[rank].first_step == all->ranks[rank].first_step) << rank;
+        EXPECT_FALSE(some->ranks[rank].first_step[0].empty());
         EXPECT_EQ(some->ranks[rank].bytes_sent, all->ranks[rank].bytes_sent);
         EXPECT_EQ(some->ranks[rank].memory_bytes, all->ranks[rank].memory_bytes);
       }

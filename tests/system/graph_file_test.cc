@@ -17,7 +17,7 @@
 #include "kernels/all_ops.h"
 #include "launcher/job.h"
 #include "launcher/job_graph.h"
-#include "launcher/plan_text.h"
+#include "launcher/plan_output.h"
 #include "launcher/ranks.h"
 #include "launcher/train.h"
 #include "nlohmann/json.hpp"
@@ -205,7 +205,7 @@ TEST_F(GraphFile, MutatedTextIsAnErrorOrAPlan) {
       }
     }
     std::ofstream(path_, std::ios::trunc) << text;
-    const absl::StatusOr<std::string> plan = PlanText(job, ops_);
+    const absl::StatusOr<PlanReport> plan = ReportPlan(job, ops_);
     if (plan.ok()) {
       ++plans;
     } else {
