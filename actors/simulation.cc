@@ -114,20 +114,15 @@ absl::Status Simulator::AddMessages(const Plan& plan, int index, int actor) {
   const ActorDef& def = plan.actors(index);
   WEFT_ASSIGN_OR_RETURN(const std::vector<PlanMessage> messages, MessagesOf(plan, index));
   if (messages.empty()) return absl::OkStatus();
-  double sending = 0, receiving = 0;
   std::vector<int> peers;
   for (const PlanMessage& message : messages) {
     WEFT_RETURN_IF_ERROR(CheckPeer(message.peer));
     peers.push_back(twins_[message.peer]);
-    if (message.is_send) {
-      result_.ranks[plan.rank()].bytes_sent += message.bytes * def.firings_per_step();
-      sending += links_(plan.rank(), message.peer).Seconds(message.bytes);
-    } else {
-      receiving += links_(message.peer, plan.rank()).Seconds(message.bytes);
-    }
   }
+  const MessageCost cost = CostOf(messages, plan.rank(), links_);
+  result_.ranks[plan.rank()].bytes_sent += cost.bytes_sent * def.firings_per_step();
   actors_[actor].communicates = true;
-  graph_.actors[actor].seconds = std::max(sending, receiving);
+  graph_.actors[actor].seconds = std::max(cost.sending, cost.receiving);
   if (def.has_exchange()) {
     exchanges_[def.exchange().tag()][plan.rank()] = {actor, std::move(peers)};
   }
@@ -298,6 +293,24 @@ absl::StatusOr<Simulation> Simulator::Run(int steps, const std::vector<int>& rec
 }
 
 }  // namespace
+
+MessageCost CostOf(const std::vector<PlanMessage>& messages, int rank, const LinkTable& links) {
+  MessageCost cost;
+  std::vector<double> sending, receiving;
+  for (const PlanMessage& message : messages) {
+    if (message.is_send) {
+      sending.push_back(links(rank, message.peer).Seconds(message.bytes));
+      cost.bytes_sent += message.bytes;
+    } else {
+      receiving.push_back(links(message.peer, rank).Seconds(message.bytes));
+    }
+  }
+  std::sort(sending.begin(), sending.end());
+  std::sort(receiving.begin(), receiving.end());
+  cost.sending = std::accumulate(sending.begin(), sending.end(), 0.0);
+  cost.receiving = std::accumulate(receiving.begin(), receiving.end(), 0.0);
+  return cost;
+}
 
 absl::StatusOr<Simulation> SimulatePlans(
     int world_size, const std::function<absl::StatusOr<Plan>(int rank)>& plan_of,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "actors/plan_messages.h"
 #include "runtime/plan.pb.h"
 
 namespace weft {
@@ -23,6 +24,14 @@ struct Link {
   }
 };
 using LinkTable = std::function<Link(int from, int to)>;
+
+// What the messages of one firing on one rank take, one after the other.
+struct MessageCost {
+  double sending = 0, receiving = 0;  // seconds
+  int64_t bytes_sent = 0;
+};
+// Equal, to the last bit, for equal sizes over equal links in whatever order. O(n log n).
+MessageCost CostOf(const std::vector<PlanMessage>& messages, int rank, const LinkTable& links);
 
 // Times are seconds per step: means over the simulated steps, the first of which starts cold.
 struct Simulation {

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "actors/plan_messages.h"
 #include "graph/layout.h"
 #include "parallel/instantiate_reshard.h"
 #include "parallel/reshard_step.h"
@@ -120,18 +119,10 @@ class TwinFinder {
       *actor->mutable_exchange() = *std::move(reshard.exchange);
     }
     WEFT_ASSIGN_OR_RETURN(const std::vector<PlanMessage> messages, MessagesOf(plan, 0));
-    double sending = 0, receiving = 0;
-    int64_t bytes = 0;
-    for (const PlanMessage& message : messages) {
-      part.peers.push_back(message.peer);
-      if (message.is_send) {
-        sending += links_(rank, message.peer).Seconds(message.bytes);
-        bytes += message.bytes;
-      } else {
-        receiving += links_(message.peer, rank).Seconds(message.bytes);
-      }
-    }
-    part.cost = {std::bit_cast<int64_t>(sending), std::bit_cast<int64_t>(receiving), bytes};
+    for (const PlanMessage& message : messages) part.peers.push_back(message.peer);
+    const MessageCost cost = CostOf(messages, rank, links_);
+    part.cost = {std::bit_cast<int64_t>(cost.sending), std::bit_cast<int64_t>(cost.receiving),
+                 cost.bytes_sent};
     return part;
   }
 

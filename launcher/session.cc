@@ -1,5 +1,6 @@
 #include "launcher/session.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,11 +23,20 @@ absl::StatusOr<int64_t> Session::Runnable::Collect() {
   return executor_->bytes_sent(collected_++);
 }
 
+void Session::AnnotateVariables(Graph& graph) const {
+  for (const Variable& variable : graph.variables) {
+    const auto known = layouts_.find(variable.name);
+    std::optional<Layout>& annotation = graph.values[variable.value.id].annotation;
+    if (known != layouts_.end() && !annotation) annotation = known->second;
+  }
+}
+
 absl::Status Session::BindVariables(const Program& program) {
   const Graph& graph = program.graph;
   for (const Variable& variable : graph.variables) {
     const ValueInfo& info = graph.info(variable.value);
     const Mesh& mesh = graph.mesh(variable.value);
+    layouts_.try_emplace(variable.name, info.layout);
     const int index = mesh.IndexOf(rank());
     if (index < 0) continue;  // of another pipeline stage
     bool added = false;
@@ -59,6 +69,7 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
   if (within.memory_bytes == 0) {
     within.memory_bytes = MachineMemoryBytes() / (StartedByMpi() ? LaunchedLocalRanks() : size());
   }
+  AnnotateVariables(graph);
   WEFT_ASSIGN_OR_RETURN(runnable->program_, Compile(std::move(graph), ops_, within));
   const Graph& compiled = runnable->program_.graph;
   if (WorldSize(compiled) != size()) {

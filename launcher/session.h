@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -77,6 +78,8 @@ class Session {
   Transport& transport() { return transport_; }
 
  private:
+  // Variables that are there already lie as they lie: facts for the layouts of a further program.
+  void AnnotateVariables(Graph& graph) const;
   absl::Status BindVariables(const Program& program);
 
   const OpRegistry& ops_;
@@ -84,6 +87,7 @@ class Session {
   Transport& transport_;
   StallWatch* const watch_;
   VariableStore variables_;
+  std::map<std::string, Layout> layouts_;  // of all variables, those of other stages too
 };
 
 }  // namespace weft

@@ -146,26 +146,21 @@ bool LayoutSearch::MakeProblem(const std::vector<bool>& axes, Problem& problem) 
     ValueCost cost = CostOf(static_cast<int>(v));
     if (cost.parts.empty()) continue;
     if (cost.parts.size() > kMostParts) {
-      ListCopies(cost, problem);
-      const ValueState& value = values_[v];
       // The incumbent holds what its parts want now.
+      LayoutId made = cost.made;
       std::vector<LayoutId> wants;
       for (size_t p = 0; p < cost.parts.size(); ++p) {
-        if (static_cast<int>(p) == cost.maker) continue;
-        const Part& part = cost.parts[p];
-        for (LayoutId want : part.layouts[problem.incumbent[part.variable]]) AddOnce(want, wants);
-      }
-      size_t now = 0;
-      for (size_t c = 0; c < cost.copies.size(); ++c) {
-        const Copies& copies = cost.copies[c];
-        if (copies.made == value.made &&
-            std::all_of(wants.begin(), wants.end(), [&](LayoutId want) {
-              return Contains(copies.wants, want) || Contains(cost.fixed_wants, want);
-            })) {
-          now = c;
-          break;
+        const std::vector<LayoutId>& layouts =
+            cost.parts[p].layouts[problem.incumbent[cost.parts[p].variable]];
+        if (static_cast<int>(p) == cost.maker) {
+          made = layouts[0];
+          continue;
+        }
+        for (LayoutId want : layouts) {
+          if (!Contains(cost.fixed_wants, want)) AddOnce(want, wants);
         }
       }
+      const size_t now = ListCopies(cost, {made, std::move(wants)}, problem);
       cost.copies_variable = add(cost.copies.size(), now);
     }
     problem.costs.push_back(std::move(cost));
@@ -234,7 +229,7 @@ LayoutSearch::ValueCost LayoutSearch::CostOf(int v) {
   return cost;
 }
 
-void LayoutSearch::ListCopies(ValueCost& cost, Problem& problem) {
+size_t LayoutSearch::ListCopies(ValueCost& cost, Copies incumbent, Problem& problem) {
   std::vector<LayoutId> made, wanted;
   if (cost.maker < 0) made.push_back(cost.made);
   for (size_t p = 0; p < cost.parts.size(); ++p) {
@@ -258,6 +253,16 @@ void LayoutSearch::ListCopies(ValueCost& cost, Problem& problem) {
   for (LayoutId layout : made) {
     for (const std::vector<LayoutId>& set : sets) cost.copies.push_back({layout, set});
   }
+  for (size_t c = 0; c < cost.copies.size(); ++c) {
+    const Copies& copies = cost.copies[c];
+    if (copies.made == incumbent.made &&
+        std::all_of(incumbent.wants.begin(), incumbent.wants.end(),
+                    [&](LayoutId want) { return Contains(copies.wants, want); })) {
+      return c;
+    }
+  }
+  cost.copies.push_back(std::move(incumbent));  // larger than the sets considered
+  return cost.copies.size() - 1;
 }
 
 std::vector<std::vector<int>> LayoutSearch::Scopes(const Problem& problem) const {

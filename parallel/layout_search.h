@@ -122,7 +122,8 @@ class LayoutSearch {
   std::shared_ptr<const NodeDomain> DomainOf(int node, const std::vector<bool>& axes);
   std::vector<LayoutId> HomesOf(int value, const std::vector<bool>& axes);
   ValueCost CostOf(int value);
-  void ListCopies(ValueCost& cost, Problem& problem);
+  // Index of the first of `cost.copies` that holds the incumbent.
+  size_t ListCopies(ValueCost& cost, Copies incumbent, Problem& problem);
   std::vector<std::vector<int>> Scopes(const Problem& problem) const;
   MinSumProblem Tables(const Problem& problem);
   CostTable WholeTable(const ValueCost& cost);
