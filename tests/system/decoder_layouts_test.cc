@@ -181,7 +181,8 @@ TEST_F(DecoderLayouts, ForbiddenAndBudgetedConversionsAreListed) {
   absl::Status status = CompileWithoutAnnotations(job, CompileOptionsOf(job)).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("plan.forbid_conversions"));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("for update of layers.0.mlp.gate: [data:S(0)] to [data:B]"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("for update of layers.0.mlp.gate: [data:S(0)] to [data:B]"));
   EXPECT_THAT(std::string(status.message()), HasSubstr(" a step"));
 
   job = MakeJob("model:2", "plan { conversion_bytes: 1000000 }");
