@@ -112,20 +112,6 @@ std::vector<Place> Places(const TensorSpec& spec, const Layout& from, const Mesh
   return places;
 }
 
-// Whether the step moves summands from an axis that both meshes have to another one. That spares
-// latency at most, and every rank would do something else.
-bool ShufflesSummands(const Place& here, const Place& next) {
-  bool gains = false, loses = false;
-  for (int a = 0; a < next.mesh->num_axes(); ++a) {
-    const int before = here.mesh->FindAxis(next.mesh->axes()[a].name);
-    const bool was = before >= 0 && here.layout[before].is_partial();
-    const bool is = next.layout[a].is_partial();
-    gains = gains || (is && !was);
-    loses = loses || (was && !is);
-  }
-  return gains && loses;
-}
-
 struct Path {
   std::vector<ReshardStep> steps;
   double seconds = 0;
@@ -160,7 +146,6 @@ absl::StatusOr<Path> ShortestPath(const TensorSpec& spec, const std::vector<Plac
       if (seconds[here] + least[next] > seconds[1]) continue;  // no better way to the end
       // Meshes are crossed once, forwards.
       if (places[here].mesh != places[next].mesh && places[next].mesh != places[1].mesh) continue;
-      if (ShufflesSummands(places[here], places[next])) continue;
       absl::StatusOr<ReshardStep> step = MakeReshardStep(
           spec, places[here].layout, *places[here].mesh, places[next].layout, *places[next].mesh);
       if (absl::IsFailedPrecondition(step.status())) continue;

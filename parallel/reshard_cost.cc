@@ -48,9 +48,12 @@ StepPrice ExchangePrice(const ReshardStep& step, const TensorSpec& spec, const C
   const double memory = MemorySeconds(2 * element * largest, cost);
   if (most == 0) return {memory, 0};
   total = total * targets / samples;
-  const int64_t sent = total / step.from_mesh.size();
+  const ReshardMap::Load sent =
+      step.same_mesh() ? map.BusiestSender() : ReshardMap::Load{total / step.from_mesh.size(), 0};
   return {memory +
-              LinkOf(step, cost).Seconds(element * std::max(most, sent), map.Messages(busiest)) +
+              LinkOf(step, cost)
+                  .Seconds(element * std::max(most, sent.elements),
+                           std::max(map.Messages(busiest), sent.messages)) +
               static_cast<double>(element * most) / cost.memory_bytes_per_second,
           element * total};
 }

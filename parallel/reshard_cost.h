@@ -11,9 +11,9 @@ namespace weft {
 // changes, the slowest figures where several change, the link of all ranks between meshes.
 LinkCost LinkOf(const ReshardStep& step, const CostModel& cost);
 
-// Seconds of one firing on the busiest rank: what it receives (or its share of what is sent), one
-// latency per message, and the memory traffic of assembling its part. On meshes above 64 ranks,
-// evenly chosen ranks stand for all. `spec` is logical.
+// Seconds of one firing on the busiest rank: what it receives or sends (between meshes, the share
+// of all that is sent), one latency per message, and the memory traffic of assembling its part. On
+// meshes above 64 ranks, evenly chosen ranks stand for all. `spec` is logical.
 struct StepPrice {
   double seconds = 0;
   int64_t bytes = 0;  // sent by all ranks; estimated from those that stand for all

@@ -31,7 +31,9 @@ ReshardMap::ReshardMap(absl::Span<const int64_t> shape, const ReshardStep& step)
   for (int s = 0; s < step.from_mesh.size(); ++s) member_of_rank[step.from_mesh.ranks()[s]] = s;
   for (int t = 0; t < step.to_mesh.size(); ++t) {
     auto it = member_of_rank.find(step.to_mesh.ranks()[t]);
-    if (it != member_of_rank.end()) source_on_[t] = it->second;
+    if (it == member_of_rank.end()) continue;
+    source_on_[t] = it->second;
+    if (it->second == 0 && uniform_) first_spread_ = SpreadIndex(t);
   }
 }
 
@@ -97,6 +99,10 @@ ReshardMap::Coordinates ReshardMap::SourceCoordinates(int source) const {
 }
 
 int ReshardMap::Spread(int target) const {
+  return (SpreadIndex(target) + spread_ - first_spread_) % spread_;
+}
+
+int ReshardMap::SpreadIndex(int target) const {
   int index = 0;
   for (size_t a = 0; a < is_spread_.size(); ++a) {
     if (!is_spread_[a]) continue;
@@ -247,6 +253,78 @@ int ReshardMap::Messages(int target) const {
   const int own = source_on_[target];
   const bool itself = own >= 0 && Feeds(own, target) && !SourceBox(own).Intersect(wanted).empty();
   return meeting - (itself ? 1 : 0);
+}
+
+ReshardMap::Load ReshardMap::SentAlong(int d, const Coordinates& at) const {
+  const auto& axes = step_.from_mesh.axes();
+  IndexSet held({0, shape_[d]});
+  std::vector<IndexSet> parts = {held};
+  for (size_t a = 0; a < axes.size(); ++a) {
+    if (step_.from[a].is_split(d)) {
+      held = weft::PartOf(held, at[a], axes[a].size, step_.from[a].order());
+    }
+    if (!step_.to[a].is_split(d)) continue;
+    std::vector<IndexSet> finer;
+    for (const IndexSet& part : parts) {
+      for (int k = IsFixed(a) ? at[a] : 0; k < (IsFixed(a) ? at[a] + 1 : axes[a].size); ++k) {
+        finer.push_back(weft::PartOf(part, k, axes[a].size, step_.to[a].order()));
+      }
+    }
+    parts = std::move(finer);
+  }
+  Load load;
+  for (const IndexSet& part : parts) {
+    const int64_t shared = part.Intersect(held).size();
+    load.elements += shared;
+    load.messages += shared > 0 ? 1 : 0;
+  }
+  return load;
+}
+
+ReshardMap::Load ReshardMap::BusiestSender() const {
+  const auto& axes = step_.from_mesh.axes();
+  Coordinates busiest(roles_.size(), 0);
+  Load load = {1, 1};
+  // What is sent is a product over dimensions, and no axis matters to two of them.
+  for (int d = 0; d < static_cast<int>(shape_.size()); ++d) {
+    std::vector<int> chosen;  // axes that tell sources apart
+    bool narrows = false;     // a source feeds some parts of the dimension only
+    for (size_t a = 0; a < axes.size(); ++a) {
+      const bool fixed = IsFixed(a) && step_.to[a].is_split(d);
+      narrows = narrows || fixed;
+      if (fixed || step_.from[a].is_split(d)) chosen.push_back(static_cast<int>(a));
+    }
+    // Else the first source, which holds a largest part, sends all of it.
+    Load most = SentAlong(d, busiest);
+    for (Coordinates at = busiest; narrows;) {
+      size_t next = 0;
+      while (next < chosen.size() && ++at[chosen[next]] == axes[chosen[next]].size) {
+        at[chosen[next++]] = 0;
+      }
+      if (next == chosen.size()) break;
+      const Load here = SentAlong(d, at);
+      if (std::pair(here.elements, here.messages) > std::pair(most.elements, most.messages)) {
+        most = here;
+        for (int a : chosen) busiest[a] = at[a];
+      }
+    }
+    load.elements *= most.elements;
+    load.messages *= most.messages;
+  }
+  for (size_t a = 0; a < axes.size(); ++a) {
+    if (IsFixed(a) || is_spread_[a] || step_.to[a].is_split()) continue;
+    load.elements *= axes[a].size;
+    load.messages *= axes[a].size;
+  }
+  int self = 0;
+  for (size_t a = 0; a < axes.size(); ++a) self = self * axes[a].size + busiest[a];
+  const int64_t kept =
+      Feeds(self, self) ? SourceBox(self).Intersect(TargetBox(self)).elements() : 0;
+  if (kept > 0) {
+    load.elements -= kept;
+    --load.messages;
+  }
+  return load;
 }
 
 bool ReshardMap::IsLocal() const {

@@ -35,6 +35,12 @@ class ReshardMap {
   // Those of them that other ranks send, and in how many messages.
   int64_t Received(int target) const;
   int Messages(int target) const;
+  // What the busiest source member sends to other ranks. Of a step on one mesh.
+  struct Load {
+    int64_t elements = 0;
+    int messages = 0;
+  };
+  Load BusiestSender() const;
   // The monoid by which they combine.
   Monoid CombineMonoid() const { return combine_; }
   Monoid FillMonoid(int target) const;
@@ -58,8 +64,14 @@ class ReshardMap {
   void AssignRoles();
   void CheckLegal();
   Coordinates SourceCoordinates(int source) const;
-  // Index of a target member among the target's new partial coordinates.
+  // Of a step on one mesh: whether a source feeds only targets of its own coordinate on axis `a`.
+  bool IsFixed(int a) const { return roles_[a] == Role::kReplica || roles_[a] == Role::kOwn; }
+  // Dimension `d` of what a source at `at` sends, and to how many parts of the dimension.
+  Load SentAlong(int d, const Coordinates& at) const;
+  // Which of the copies that appear a target member holds. Counted from where the source's first
+  // member is, so that summands stay on their ranks where they can.
   int Spread(int target) const;
+  int SpreadIndex(int target) const;
   // Coordinates of the sender's replica (its broadcast axes) and kept axes for a target.
   void SetReplica(int target, Coordinates& coordinates) const;
 
@@ -69,6 +81,7 @@ class ReshardMap {
   absl::InlinedVector<bool, 4> is_spread_;  // by target axis: newly partial
   int reduced_ = 1;                         // copies that vanish
   int spread_ = 1;                          // copies that appear
+  int first_spread_ = 0;                    // the SpreadIndex of the first of them
   int replicas_ = 1;
   bool uniform_ = false;  // all partial axes of both sides have one monoid. If so copies go
                           // to new copies round robin, else all to the first
