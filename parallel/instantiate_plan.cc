@@ -28,7 +28,11 @@ class PlanMaker {
         graph_(program.graph),
         lowered_(stage.lowered),
         rank_(rank) {
-    for (const Mesh& mesh : graph_.meshes) index_.push_back(mesh.IndexOf(rank));
+    for (const Mesh& mesh : graph_.meshes) {
+      index_.push_back(mesh.IndexOf(rank));
+      first_axis_.push_back(num_axes_);
+      num_axes_ += mesh.num_axes();
+    }
   }
 
   absl::StatusOr<Plan> Run() {
@@ -105,7 +109,8 @@ class PlanMaker {
       const int place = static_cast<int>(std::find(def.ranks().begin(), def.ranks().end(), rank_) -
                                          def.ranks().begin());
       const TensorSpec spec = LocalSpec(in);
-      def.set_communicator(step.axis);  // lines of one axis are disjoint, so they share it
+      // One for each axis of each mesh; the lines of an axis are disjoint, so they share it.
+      def.set_communicator(first_axis_[graph_.info(in).mesh] + step.axis);
       def.set_workspace_bytes(
           AllReduceWorkspaceBytes(place, def.ranks_size(), NumElements(spec.shape), spec.dtype));
     } else if (part.exchange) {
@@ -363,7 +368,9 @@ class PlanMaker {
   const Graph& graph_;
   const LoweredProgram& lowered_;
   const int rank_;
-  std::vector<int> index_;  // among the members of each mesh, -1: not on it
+  std::vector<int> index_;       // among the members of each mesh, -1: not on it
+  std::vector<int> first_axis_;  // of each mesh among the axes of all
+  int num_axes_ = 0;
   std::vector<RankReshard> conversions_;  // by actor
   MemorySizes sizes_;
   std::shared_ptr<const PlannedMemory> memory_;
