@@ -121,7 +121,8 @@ int ReshardMap::Copies(int target) const {
 Monoid ReshardMap::FillMonoid(int target) const {
   Monoid monoid = combine_;
   for (int a = 0; a < step_.to_mesh.num_axes(); ++a) {
-    if (IsPartial(step_.to, step_.to_mesh, a) && step_.to_mesh.Coordinate(target, a) != 0) {
+    if (!IsPartial(step_.to, step_.to_mesh, a)) continue;
+    if (uniform_ || step_.to_mesh.Coordinate(target, a) != 0) {
       monoid = step_.to[a].monoid();
     }
   }
