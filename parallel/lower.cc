@@ -132,9 +132,6 @@ class Lowering {
                           !(!producer.is_reshard() && producer.op->sums_microbatches);
       if (direct) {
         buffer_[variable.update.id] = buffer_[variable.value.id];
-      } else if (producer.is_reshard()) {
-        return absl::UnimplementedError(absl::StrCat("the update of variable '", variable.name,
-                                                     "' is a conversion with other readers"));
       } else {
         copies_[info.node].push_back(static_cast<int>(i));
       }
@@ -159,6 +156,19 @@ class Lowering {
       actor.name = absl::StrCat(first.name, " .. ", graph_.nodes[segment.nodes.back()].name);
       for (int n : segment.nodes) AddCalls(n, actor);
     }
+    program_.actors.push_back(std::move(actor));
+    if (first.is_reshard()) AddConvertedCopies(segment);
+  }
+
+  // A conversion has no calls of its own: an actor after it hands its result to variables.
+  void AddConvertedCopies(const Segment& conversion) {
+    const int n = conversion.nodes.front();
+    if (copies_[n].empty()) return;
+    LoweredActor actor;
+    actor.firings = Firings(conversion.microbatch);
+    actor.from_mesh = actor.to_mesh = graph_.info(graph_.nodes[n].outputs[0]).mesh;
+    AddCopies(n, actor);
+    actor.name = actor.calls.front().name;
     program_.actors.push_back(std::move(actor));
   }
 
