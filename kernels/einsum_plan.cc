@@ -52,11 +52,15 @@ void AddLabels(std::string_view text, Side side, absl::Span<const int64_t> shape
   }
 }
 
-// Labels in the order of one operand, outermost first; labels that it lacks are last.
+// Labels in the order of one operand, outermost first; labels that it lacks are last. Stable; by
+// insertion, since std::stable_sort allocates.
 void SortBy(Side side, Labels& labels) {
-  std::stable_sort(labels.begin(), labels.end(), [side](const Label& x, const Label& y) {
+  const auto outer = [side](const Label& x, const Label& y) {
     return x.stride[side] > y.stride[side];
-  });
+  };
+  for (auto next = labels.begin(); next != labels.end(); ++next) {
+    std::rotate(std::upper_bound(labels.begin(), next, *next, outer), next, next + 1);
+  }
 }
 
 // The labels by role: in all three; in A and C; in B and C; summed.

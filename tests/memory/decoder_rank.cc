@@ -31,7 +31,7 @@ absl::Status DecoderRank::Load() {
     // The session makes and initialises the variables; its own executor goes again.
     WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(shared_.job(), shared_.ops()));
     CompileOptions options;
-    options.microbatches = shared_.program().lowered.microbatches;
+    options.microbatches = static_cast<int>(shared_.job().train().microbatches());
     const auto nothing = [](std::string_view, int64_t, int64_t, const Operand&) {
       return absl::OkStatus();
     };

@@ -14,15 +14,14 @@
 namespace {
 
 std::atomic<bool> counting{false};
-std::atomic<int64_t> allocations{0}, within_products{0}, products{0}, held{0};
+std::atomic<int64_t> allocations{0}, products{0}, held{0};
 thread_local bool in_product = false;
 thread_local bool tracing = false;
 
 void* Take(size_t size, size_t alignment) {
   if (counting.load(std::memory_order_relaxed)) {
-    if (in_product) {
-      within_products.fetch_add(1);
-    } else if (allocations.fetch_add(1) < 5 && !tracing) {  // says where, for whoever mends it
+    if (!in_product && allocations.fetch_add(1) < 5 &&
+        !tracing) {  // says where, for whoever mends it
       tracing = true;
       void* frames[24];
       backtrace_symbols_fd(frames, backtrace(frames, 24), STDERR_FILENO);
@@ -72,10 +71,12 @@ extern "C" dnnl_status_t dnnl_sgemm(char transa, char transb, dnnl_dim_t m, dnnl
 
 namespace weft::testing {
 
-void CountAllocations(bool on) { counting = on; }
+void CountAllocations(bool on) {
+  if (on) allocations = 0;
+  counting = on;
+}
 int64_t AllocationsCounted() { return allocations; }
 int64_t HeapBytes() { return held; }
 int64_t ProductsSeen() { return products; }
-int64_t AllocationsWithinProducts() { return within_products; }
 
 }  // namespace weft::testing

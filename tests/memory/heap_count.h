@@ -6,13 +6,12 @@
 
 namespace weft::testing {
 
-// Allocations of all threads while counting is on, calls of oneDNN left out.
+// Allocations of all threads since counting was last turned on, calls of oneDNN left out.
 void CountAllocations(bool on);
 int64_t AllocationsCounted();
 // Bytes held through operator new, by all threads.
 int64_t HeapBytes();
-// Calls of dnnl_sgemm so far, and the allocations within them while counting was on.
+// Calls of dnnl_sgemm so far.
 int64_t ProductsSeen();
-int64_t AllocationsWithinProducts();
 
 }  // namespace weft::testing
