@@ -4,11 +4,14 @@
 # test case with CTest: label cpu, or label slow where the name of suite or case contains "Slow".
 # The tests may include "tests/support/..." and "tests/<name>/...".
 #
-# Every test gets the compile definition WEFT_SOURCE_DIR (for fixtures and golden files).
+# Every test gets the compile definitions WEFT_SOURCE_DIR (for fixtures and golden files) and
+# WEFT_TEST_SHARE.
 include_guard(GLOBAL)
 include(GoogleTest)
 
 set(WEFT_TEST_PATIENCE 1 CACHE STRING "Factor on the time limits of all tests, for sanitizers")
+set(WEFT_TEST_SHARE 1 CACHE STRING "Of their seeds, long tests take one in so many; for sanitizers")
+set(WEFT_TEST_MPI_ENVIRONMENT "" CACHE STRING "NAME=VALUE... set for tests under mpirun; for sanitizers")
 
 # weft_time_limit(<variable> <seconds>): the TIMEOUT of a test that may take so long in a plain build.
 function(weft_time_limit variable seconds)
@@ -31,7 +34,8 @@ function(weft_test_binary name)
     DEPS ${arg_DEPS} GTest::gmock_main GTest::gmock GTest::gtest)
   weft_precompile(${target} precompiled_tests.h)
   target_include_directories(${target} PRIVATE ${root})
-  target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+    WEFT_TEST_SHARE=${WEFT_TEST_SHARE})
   # Two builds of one machine must not meet in the files their tests write.
   set(scratch ${PROJECT_BINARY_DIR}/test_files)
   file(MAKE_DIRECTORY ${scratch})

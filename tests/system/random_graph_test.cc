@@ -17,8 +17,8 @@ namespace {
 
 // Of the tensor's largest value: orders of summation differ between meshes.
 constexpr double kTolerance = 1e-5;
-// Below these, that value says nothing of the summands: a loss is a sum of terms of about 1, of both
-// signs, and may come to nearly nothing.
+// Below these, that value says nothing of the summands: a loss is a sum of terms of about 1, of
+// both signs, and may come to nearly nothing.
 constexpr double kLeastOfVariables = 1e-3;
 constexpr double kLeastOfOutputs = 0.1;
 
@@ -74,10 +74,11 @@ class RandomGraph : public ::testing::Test {
     return "";
   }
 
-  // Trains the recipes of seeds [first, first + count).
+  // Trains the recipes of seeds [first, first + count), or this build's share of them.
   void TrainSeeds(uint64_t first, int count) {
-    int ops = 0, annotations = 0, failed = 0;
-    for (uint64_t seed = first; seed < first + count; ++seed) {
+    int trained = 0, ops = 0, annotations = 0, failed = 0;
+    for (uint64_t seed = first; seed < first + count; seed += WEFT_TEST_SHARE) {
+      ++trained;
       const GraphRecipe recipe = RandomRecipe(seed, ops_);
       ops += recipe.ops();
       EXPECT_GE(recipe.ops(), 5) << seed;
@@ -94,8 +95,8 @@ class RandomGraph : public ::testing::Test {
           recipe, [&](const GraphRecipe& r) { return !Failure(r).empty(); }, 400);
       ADD_FAILURE() << failure << "\nshrunk: " << Failure(small) << "\n" << Describe(small, ops_);
     }
-    std::printf("random graphs: %d of %d to %d ops trained, %d annotations, %d failed\n", count, 5,
-                30, annotations, failed);
+    std::printf("random graphs: %d of %d to %d ops trained, %d annotations, %d failed\n", trained,
+                5, 30, annotations, failed);
   }
 
   OpRegistry ops_;
