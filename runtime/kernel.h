@@ -32,6 +32,12 @@ struct Operand {
   int64_t elements() const { return NumElements(shape); }
 };
 
+// What the kernels of one rank share on its device: library handles, tuned algorithms. nullptr on CPU.
+class DeviceState {
+ public:
+  virtual ~DeviceState() = default;
+};
+
 // The argument of a kernel; lives in the actor, reused at every firing without allocation.
 struct KernelContext {
   absl::Span<const Operand> inputs;
@@ -45,6 +51,7 @@ struct KernelContext {
   absl::Span<const bool> accumulate;
   // Native stream handle on CUDA (cudaStream_t); nullptr on CPU.
   void* native_stream = nullptr;
+  DeviceState* device = nullptr;
 
   const Operand& in(int i) const { return inputs[i]; }
   const Operand& out(int i) const { return outputs[i]; }
