@@ -144,6 +144,9 @@ function(weft_library name)
 
   file(GLOB headers CONFIGURE_DEPENDS ${root}/${name}/*.h)
   list(FILTER headers EXCLUDE REGEX "-inl\\.h$")  # Highway bodies: no interface, not alone
+  if(NOT WEFT_CUDA)
+    list(FILTER headers EXCLUDE REGEX "cuda[^/]*\\.h$")
+  endif()
   target_sources(${target} ${scope} FILE_SET HEADERS BASE_DIRS ${root} FILES ${headers})
   if(NOT headers)  # an empty file set adds no include root
     target_include_directories(${target} ${scope} $<BUILD_INTERFACE:${root}>)

@@ -4,6 +4,9 @@
 # test case with CTest: label cpu, or label slow where the name of suite or case contains "Slow".
 # The tests may include "tests/support/..." and "tests/<name>/...".
 #
+# Sources named *cuda* belong to <name>_cuda_tests, which CUDA builds make from all sources, one of
+# them with a main: the same tests, and some more, on device 0. Label gpu.
+#
 # Every test gets the compile definitions WEFT_SOURCE_DIR (for fixtures and golden files) and
 # WEFT_TEST_SHARE.
 include_guard(GLOBAL)
@@ -21,7 +24,9 @@ endfunction()
 
 function(weft_test_binary name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS")
-  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*.cc)
+  file(GLOB all CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*.cc)
+  set(sources ${all})
+  list(FILTER sources EXCLUDE REGEX "cuda[^/]*$")
   if(NOT sources)
     return()
   endif()
@@ -47,6 +52,18 @@ function(weft_test_binary name)
   gtest_discover_tests(${target} TEST_FILTER "*Slow*" TEST_PREFIX "${name}." TEST_LIST ${name}_slow
     DISCOVERY_TIMEOUT 120 PROPERTIES LABELS slow TIMEOUT ${slow}
     ENVIRONMENT TEST_TMPDIR=${scratch}/)
+
+  if(WEFT_CUDA AND NOT all STREQUAL sources)
+    set(target ${name}_cuda_tests)
+    weft_program(${target} SOURCES ${all} DEPS ${arg_DEPS} GTest::gmock GTest::gtest)
+    weft_precompile(${target} precompiled_tests.h)
+    target_include_directories(${target} PRIVATE ${root})
+    target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    # One test for all: a process a case would spend most of its time on starting CUDA.
+    add_test(NAME ${name}.cuda COMMAND ${target})
+    set_tests_properties(${name}.cuda PROPERTIES
+      LABELS gpu TIMEOUT 600 ENVIRONMENT TEST_TMPDIR=${scratch}/)
+  endif()
 endfunction()
 
 # weft_package_test(<test> <folder> <program>)

@@ -78,9 +78,11 @@ struct OpDef {
   Cost (*cost)(const CostContext&) = nullptr;
   // Scratch bytes on one rank; nullptr: none.
   int64_t (*workspace)(const CostContext&) = nullptr;
+  // The same on a CUDA device; nullptr: as `workspace`. Known without CUDA, as plans for GPUs are made
+  // on machines without one. (The kernel itself is in the table of FillCudaKernels.)
+  int64_t (*cuda_workspace)(const CostContext&) = nullptr;
 
   Kernel cpu = nullptr;
-  Kernel cuda = nullptr;
 
   // (input, output) pairs that may share memory; the kernel is correct either way.
   std::vector<std::pair<int, int>> in_place = {};

@@ -3,6 +3,7 @@
 #include "graph/grad_context.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/attention_geometry.h"
+#include "kernels/device_workspace.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
 
@@ -109,6 +110,7 @@ void DefineAttention(OpRegistry& ops) {
       .gradient = AttentionGradient,
       .cost = [](const CostContext& c) { return AttentionCost(c, 0, 2); },
       .workspace = AttentionWorkspace,
+      .cuda_workspace = AttentionCudaWorkspace,
       .cpu = AttentionCpu,
   });
   ops.Add({
@@ -120,6 +122,7 @@ void DefineAttention(OpRegistry& ops) {
       .layout = [](const LayoutContext& c) { return AttentionLayout(c, 1); },
       .cost = [](const CostContext& c) { return AttentionCost(c, 1, 5); },
       .workspace = AttentionGradWorkspace,
+      .cuda_workspace = AttentionGradCudaWorkspace,
       .cpu = AttentionGradCpu,
   });
 }

@@ -7,6 +7,7 @@
 
 #include "graph/grad_context.h"
 #include "kernels/conv2d_cpu.h"
+#include "kernels/device_workspace.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
 #include "runtime/status.h"
@@ -214,6 +215,7 @@ OpDef ConvOp(std::string name, std::vector<std::string> inputs, std::string outp
       .layout = ConvLayout<product>,
       .cost = ConvCost<product>,
       .workspace = [](const CostContext& c) { return Conv2dWorkspace(c, product); },
+      .cuda_workspace = NoCudaWorkspace,
       .cpu = [](const KernelContext& k) { return Conv2dCpu(k, product); },
   };
 }

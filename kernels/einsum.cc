@@ -1,6 +1,7 @@
 // einsum: the contraction of two tensors, which is every matrix product of a model.
 #include <cstring>
 
+#include "kernels/device_workspace.h"
 #include "kernels/dispatch.h"
 #include "kernels/einsum_plan.h"
 #include "kernels/gemm.h"
@@ -227,6 +228,7 @@ void DefineEinsum(OpRegistry& ops) {
       .gradient = EinsumGradient,
       .cost = EinsumCost,
       .workspace = EinsumWorkspace,
+      .cuda_workspace = EinsumCudaWorkspace,
       .cpu = EinsumCpu,
       .accumulates = {0},
   });

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "graph/grad_context.h"
+#include "kernels/device_workspace.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
 #include "kernels/row_math.h"
@@ -179,6 +180,7 @@ void DefineEmbedding(OpRegistry& ops) {
                     .bytes = static_cast<double>(c.bytes())};
       },
       .workspace = EmbeddingGradWorkspace,
+      .cuda_workspace = EmbeddingGradCudaWorkspace,
       .cpu = EmbeddingGradCpu,
       .accumulates = {0},
   });

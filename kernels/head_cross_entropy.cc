@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "graph/grad_context.h"
+#include "kernels/device_workspace.h"
 #include "kernels/gemm.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
@@ -316,6 +317,7 @@ void DefineHeadCrossEntropy(OpRegistry& ops) {
       },
       .cost = HeadCost<1>,
       .workspace = HeadWorkspace<false>,
+      .cuda_workspace = HeadCudaWorkspace,
       .cpu =
           [](const KernelContext& k) {
             return RunForFloat(k.in(0).dtype(), [&](auto type) { return Head<decltype(type)>(k); });
@@ -330,6 +332,7 @@ void DefineHeadCrossEntropy(OpRegistry& ops) {
       .layout = [](const LayoutContext& c) { return HeadLayout(c, true); },
       .cost = HeadCost<3>,
       .workspace = HeadWorkspace<true>,
+      .cuda_workspace = HeadGradCudaWorkspace,
       .cpu =
           [](const KernelContext& k) {
             return RunForFloat(k.in(0).dtype(),

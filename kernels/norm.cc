@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "graph/grad_context.h"
+#include "kernels/device_workspace.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
 #include "kernels/row_math.h"
@@ -233,11 +234,13 @@ void DefinePair(OpRegistry& ops, OpDef forward, OpDef backward) {
   forward.gradient = NormGradient<kLayer>;
   forward.cost = [](const CostContext& c) { return ElementwiseCost(c, 6); };
   forward.workspace = NormWorkspace;
+  forward.cuda_workspace = NoCudaWorkspace;
   forward.cpu = NormCpu<kLayer, false>;
   backward.infer = InferNormGrad<kLayer>;
   backward.layout = [](const LayoutContext& c) { return NormLayout(c, true); };
   backward.cost = [](const CostContext& c) { return ElementwiseCost(c, 11); };
   backward.workspace = NormWorkspace;
+  backward.cuda_workspace = NormGradCudaWorkspace;
   backward.cpu = NormCpu<kLayer, true>;
   ops.Add(std::move(forward));
   ops.Add(std::move(backward));

@@ -1,6 +1,7 @@
 // Philox4x32-10, the counter-based generator of Salmon et al., "Parallel Random Numbers: As Easy as
 // 1, 2, 3" (SC 2011). A sample is a function of (key, counter), so every rank can make exactly the
-// samples of the logical indices that it holds.
+// samples of the logical indices that it holds. All is constexpr, so that CUDA kernels run the same
+// code.
 #pragma once
 
 #include <array>
@@ -10,7 +11,7 @@ namespace weft {
 
 using PhiloxBlock = std::array<uint32_t, 4>;
 
-inline PhiloxBlock Philox(PhiloxBlock counter, std::array<uint32_t, 2> key) {
+constexpr PhiloxBlock Philox(PhiloxBlock counter, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53} * counter[0];
     const uint64_t p1 = uint64_t{0xCD9E8D57} * counter[2];
@@ -26,10 +27,10 @@ inline PhiloxBlock Philox(PhiloxBlock counter, std::array<uint32_t, 2> key) {
 // seed.
 class PhiloxStream {
  public:
-  PhiloxStream(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
+  constexpr PhiloxStream(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
 
   // The block that holds `index`; kept, so that neighbours cost nothing.
-  const PhiloxBlock& Block(uint64_t index) {
+  constexpr const PhiloxBlock& Block(uint64_t index) {
     const uint64_t block = index / 4;
     if (block != at_) {
       at_ = block;
@@ -39,7 +40,7 @@ class PhiloxStream {
     }
     return block_;
   }
-  uint32_t Word(uint64_t index) { return Block(index)[index % 4]; }
+  constexpr uint32_t Word(uint64_t index) { return Block(index)[index % 4]; }
 
  private:
   uint64_t seed_, stream_;

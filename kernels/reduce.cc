@@ -4,6 +4,7 @@
 #include <string>
 
 #include "graph/grad_context.h"
+#include "kernels/device_workspace.h"
 #include "kernels/dispatch.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
@@ -182,6 +183,7 @@ void AddReduce(OpRegistry& ops, const char* name, decltype(OpDef::layout) layout
                  return Cost{.flops = static_cast<double>(c.inputs[0].elements()),
                              .bytes = static_cast<double>(c.bytes())};
                },
+           .cuda_workspace = ReduceCudaWorkspace,
            .cpu = cpu});
 }
 

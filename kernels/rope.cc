@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "graph/grad_context.h"
+#include "kernels/device_workspace.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
 #include "kernels/row_math.h"
@@ -122,6 +123,7 @@ void DefineRope(OpRegistry& ops) {
         return c.inputs[0].dtype == DType::kF64 ? Workspace<double>(c.inputs[0].shape)
                                                 : Workspace<float>(c.inputs[0].shape);
       },
+      .cuda_workspace = NoCudaWorkspace,
       .cpu = [](const KernelContext& k) {
         return RunForFloat(k.in(0).dtype(), [&](auto type) { return Rope<decltype(type)>(k); });
       },

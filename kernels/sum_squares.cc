@@ -3,6 +3,7 @@
 // gradients into the multiplier of gradient clipping.
 #include <cmath>
 
+#include "kernels/device_workspace.h"
 #include "kernels/dispatch.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
@@ -59,6 +60,7 @@ void DefineSumSquares(OpRegistry& ops) {
                  return Cost{.flops = 2.0 * static_cast<double>(c.inputs[0].elements()),
                              .bytes = static_cast<double>(c.bytes())};
                },
+           .cuda_workspace = SumSquaresCudaWorkspace,
            .cpu = SumSquaresCpu});
 }
 

@@ -17,6 +17,7 @@
 #include "runtime/box.h"
 #include "runtime/kernel.h"
 #include "runtime/tensor_spec.h"
+#include "tests/support/kernel_device.h"
 
 namespace weft::testing {
 
@@ -169,7 +170,7 @@ inline absl::Status TryInfer(const std::string& name, const Attrs& given,
   return op.infer({inputs, attrs}).status();
 }
 
-// Runs the op's CPU kernel; the results have the boxes of the options.
+// Runs the op's kernel on the tests' device; the results have the boxes of the options.
 inline absl::StatusOr<std::vector<Dense>> TryRun(const std::string& name, const Attrs& given,
                                                  const std::vector<Dense>& inputs,
                                                  const DenseRunOptions& options = {}) {
@@ -204,7 +205,7 @@ inline absl::StatusOr<std::vector<Dense>> TryRun(const std::string& name, const 
     out.back() = {buffers.back()->data(), &results[i].spec, &results[i].box,
                   results[i].box.shape()};
   }
-  const int64_t bytes = op.workspace == nullptr ? 0 : op.workspace({local_in, local_out, attrs});
+  const int64_t bytes = DeviceOfTests()->WorkspaceBytes(op, {local_in, local_out, attrs});
   Buffer workspace(bytes, 0xFF);
   const std::unique_ptr<bool[]> accumulate(new bool[results.size()]);
   std::fill_n(accumulate.get(), results.size(), false);
@@ -218,7 +219,7 @@ inline absl::StatusOr<std::vector<Dense>> TryRun(const std::string& name, const 
   context.workspace = workspace.data();
   context.workspace_bytes = bytes;
   context.accumulate = absl::MakeConstSpan(accumulate.get(), results.size());
-  absl::Status status = op.cpu(context);
+  absl::Status status = DeviceOfTests()->Run(op, context);
   if (!status.ok()) return status;
   EXPECT_TRUE(workspace.intact()) << name << " wrote past its workspace of " << bytes;
   for (const auto& buffer : buffers) EXPECT_TRUE(buffer->intact()) << name;

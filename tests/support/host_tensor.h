@@ -20,6 +20,7 @@
 #include "runtime/dtype.h"
 #include "runtime/kernel.h"
 #include "runtime/tensor_spec.h"
+#include "tests/support/kernel_device.h"
 
 namespace weft::testing {
 
@@ -140,8 +141,8 @@ inline Attrs Completed(const OpDef& op, Attrs attrs) {
   return attrs;
 }
 
-// Infers, allocates, runs the CPU kernel once, and reads the results. Errors: those of infer and
-// kernel; Internal for a write behind a buffer.
+// Infers, allocates, runs the kernel of the tests' device once, and reads the results. Errors:
+// those of infer and kernel; Internal for a write behind a buffer.
 inline absl::StatusOr<std::vector<HostTensor>> RunKernel(const OpDef& op, const Attrs& attrs,
                                                          const std::vector<HostTensor>& inputs,
                                                          const RunOptions& options = {}) {
@@ -152,7 +153,6 @@ inline absl::StatusOr<std::vector<HostTensor>> RunKernel(const OpDef& op, const 
   }
   auto inferred = op.infer(InferContext{logical, attrs});
   if (!inferred.ok()) return inferred.status();
-  if (op.cpu == nullptr) return absl::UnimplementedError(op.name);
   std::vector<HostTensor> results;
   std::vector<std::shared_ptr<GuardedBuffer>> in_buffers, out_buffers;
   std::vector<Operand> in, out;
@@ -186,7 +186,7 @@ inline absl::StatusOr<std::vector<HostTensor>> RunKernel(const OpDef& op, const 
                   results[o].box.shape()};
   }
   const int64_t bytes =
-      op.workspace == nullptr ? 0 : op.workspace(CostContext{local_in, local_out, attrs});
+      DeviceOfTests()->WorkspaceBytes(op, CostContext{local_in, local_out, attrs});
   const GuardedBuffer workspace(bytes);
   const std::unique_ptr<bool[]> adds(new bool[results.size()]());
   if (!options.present.empty()) {
@@ -198,7 +198,7 @@ inline absl::StatusOr<std::vector<HostTensor>> RunKernel(const OpDef& op, const 
                               .workspace = workspace.data(),
                               .workspace_bytes = bytes,
                               .accumulate = absl::MakeConstSpan(adds.get(), results.size())};
-  if (absl::Status status = op.cpu(context); !status.ok()) return status;
+  if (absl::Status status = DeviceOfTests()->Run(op, context); !status.ok()) return status;
   bool intact = workspace.intact();
   for (const auto& buffer : in_buffers) intact = intact && buffer->intact();
   for (const auto& buffer : out_buffers) intact = intact && buffer->intact();

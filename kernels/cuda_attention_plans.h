@@ -1,0 +1,47 @@
+// cuDNN's attention, behind an interface that needs none of its headers.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <compare>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+
+namespace weft {
+
+class CudaHandles;
+
+// What a plan is made for: q [batch,s,heads,d], k [batch,t,kv_heads,d], v [batch,t,kv_heads,dv],
+// dense bf16; causal masks start at the first query and key.
+struct AttentionShape {
+  int64_t batch, s, t, heads, kv_heads, d, dv;
+  bool causal, backward, deterministic;
+  float scale;
+  auto operator<=>(const AttentionShape&) const = default;
+};
+
+// lse is [batch,heads,s] in f32. The gradients are nullptr forward.
+struct AttentionPointers {
+  const void *q, *k, *v;
+  void* o;
+  void* lse;
+  const void* doo;
+  void *dq, *dk, *dv;
+};
+
+// Used by the thread that fires the rank's actors alone.
+class AttentionPlans {
+ public:
+  // nullptr where the build has no cuDNN frontend, or the machine's library does not start.
+  static absl::StatusOr<std::unique_ptr<AttentionPlans>> Make();
+  virtual ~AttentionPlans() = default;
+
+  // Enqueues the shape's plan on the stream and answers true; false if cuDNN has none for it.
+  // Builds the plan at the first call of a shape, which takes up to seconds.
+  virtual absl::StatusOr<bool> Run(CudaHandles& handles, const AttentionShape& shape,
+                                   const AttentionPointers& pointers, cudaStream_t stream) = 0;
+};
+
+}  // namespace weft

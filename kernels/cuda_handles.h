@@ -1,0 +1,95 @@
+// What the CUDA kernels of one rank share on its device: library handles, algorithms chosen once
+// per shape, and the faults that kernels meet in data.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "runtime/kernel.h"
+
+namespace weft {
+
+class AttentionPlans;  // kernels/cuda_attention_plans.h
+
+// The first bad index that a kernel met since the host last looked. Lies in host memory that the
+// device writes; the kernel goes on as if the index were padding.
+struct CudaFault {
+  enum Op : int { kNone, kEmbedding, kEmbeddingGrad, kHead, kHeadGrad };
+  int op;
+  int index;
+  int64_t limit;
+};
+
+// A matrix product as cuBLASLt sees it: everything that an algorithm was chosen for.
+using MatmulKey = std::array<int64_t, 18>;
+struct MatmulPlan {
+  cublasLtMatmulAlgo_t algorithm = {};
+  int64_t workspace_bytes = 0;
+  bool found = false;
+};
+
+// Used by the thread that fires the rank's actors alone.
+class CudaHandles : public DeviceState {
+ public:
+  ~CudaHandles() override;
+  CudaHandles(const CudaHandles&) = delete;
+  CudaHandles& operator=(const CudaHandles&) = delete;
+
+  int device() const { return device_; }
+  cublasLtHandle_t cublas() const { return cublas_; }
+  // Whether an algorithm was asked for, and the answer.
+  bool HasPlan(const MatmulKey& key) const { return plans_.contains(key); }
+  MatmulPlan& PlanOf(const MatmulKey& key) { return plans_[key]; }
+  // Whether f32 products may round their operands to tf32: faster, and as exact as bf16 nearly.
+  void set_tf32(bool allowed) { tf32_ = allowed; }
+  bool tf32() const { return tf32_; }
+  // Whether equal inputs must give equal bits, at some cost in speed.
+  void set_deterministic(bool deterministic) { deterministic_ = deterministic; }
+  bool deterministic() const { return deterministic_; }
+  // nullptr where there is no cuDNN.
+  AttentionPlans* attention() const { return attention_.get(); }
+
+  // For kernels to report to.
+  CudaFault* fault() const { return device_fault_; }
+  // OutOfRange if a kernel that has run met a bad index, which is then forgotten. Kernels that look
+  // up indices ask before they start; the runtime asks once more when a step has ended.
+  absl::Status TakeFault();
+
+  // At least `bytes` of device memory for work on `stream`, kept until the handles go. For scratch
+  // whose size only a library knows, beyond what the plan has. Not while a graph is captured.
+  absl::StatusOr<void*> Scratch(cudaStream_t stream, int64_t bytes);
+
+ private:
+  friend absl::StatusOr<std::unique_ptr<DeviceState>> MakeCudaHandles(int device);
+  explicit CudaHandles(int device);
+
+  struct Buffer {
+    void* data = nullptr;
+    int64_t bytes = 0;
+  };
+
+  int device_;
+  bool tf32_ = false;
+  bool deterministic_ = false;
+  cublasLtHandle_t cublas_ = nullptr;
+  CudaFault* fault_ = nullptr;
+  CudaFault* device_fault_ = nullptr;
+  std::map<MatmulKey, MatmulPlan> plans_;
+  std::map<cudaStream_t, Buffer> scratch_;
+  std::unique_ptr<AttentionPlans> attention_;
+};
+
+// The handles for kernels on `device`, which becomes the calling thread's. Errors: no such device,
+// too little memory, a library that does not start; in CUDA's words.
+absl::StatusOr<std::unique_ptr<DeviceState>> MakeCudaHandles(int device);
+
+// The handles of a kernel's context, or FailedPrecondition if it has none.
+absl::StatusOr<CudaHandles*> HandlesOf(const KernelContext& c);
+
+}  // namespace weft

@@ -1,0 +1,24 @@
+#include "kernels/cuda_kernels.h"
+
+namespace weft {
+
+void FillCudaKernels(KernelTable& kernels) {
+  AddAttentionCuda(kernels);
+  AddCastCuda(kernels);
+  AddConv2dCuda(kernels);
+  AddEinsumCuda(kernels);
+  AddEmbeddingCuda(kernels);
+  AddHeadCrossEntropyCuda(kernels);
+  AddMovementCuda(kernels);
+  AddNormCuda(kernels);
+  AddOptimizersCuda(kernels);
+  AddPointwiseCuda(kernels);
+  AddRandomCuda(kernels);
+  AddReduceCuda(kernels);
+  AddRopeCuda(kernels);
+  AddSoftmaxCuda(kernels);
+  AddSumsCuda(kernels);
+  AddTokenLossCuda(kernels);
+}
+
+}  // namespace weft

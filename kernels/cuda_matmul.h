@@ -1,0 +1,41 @@
+// The matrix product of CUDA kernels: cuBLASLt where it has an algorithm, else a plain kernel.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "runtime/dtype.h"
+#include "runtime/kernel.h"
+
+namespace weft {
+
+struct MatmulSize {
+  int64_t m, n, k;
+  int64_t batch = 1;
+};
+
+// A matrix, or `batch` of them; strides in elements. Of row and column stride one is 1.
+template <typename Pointer>
+struct MatmulViewOf {
+  Pointer data;
+  DType dtype;
+  int64_t row, column;
+  int64_t batch = 0;
+};
+using MatmulView = MatmulViewOf<const void*>;
+using MatmulTarget = MatmulViewOf<void*>;
+
+// c = a b, or c += a b. a and b have one dtype (f32, bf16, f64); c has it too, or is f32 for bf16.
+// Sums are formed in f32 for bf16 and f32 (whose operands stay f32 unless the handles allow tf32).
+// No extent may be 0. `workspace` may be nullptr. The algorithm is chosen by cuBLASLt's heuristics
+// at the first product of its kind and kept in the handles.
+absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, const MatmulView& a,
+                        const MatmulView& b, bool adds, const MatmulTarget& c, void* workspace,
+                        int64_t workspace_bytes);
+
+// The same by a plain kernel, for what cuBLASLt refuses.
+absl::Status MatmulFallback(const KernelContext& context, const MatmulSize& size,
+                            const MatmulView& a, const MatmulView& b, bool adds,
+                            const MatmulTarget& c);
+
+}  // namespace weft

@@ -1,0 +1,30 @@
+// Scratch of the CUDA kernels, where it differs from the CPU's. Needs no CUDA: plans for GPUs are
+// made on machines without one.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "graph/op_def.h"
+
+namespace weft {
+
+// Elements of a tile of sum_squares, whose sums are added in order.
+inline constexpr int64_t kSumTile = 4096;
+// Blocks among which the gradient of a norm deals its rows; each has a row of sums in the scratch.
+inline constexpr int64_t kNormBlocks = 528;
+// Scratch that matrix products may use; what NVIDIA's manual asks for on Hopper.
+inline constexpr int64_t kMatmulWorkspace = int64_t{32} << 20;
+
+int64_t SumSquaresCudaWorkspace(const CostContext& c);
+int64_t NormGradCudaWorkspace(const CostContext& c);
+int64_t ReduceCudaWorkspace(const CostContext& c);
+int64_t EmbeddingGradCudaWorkspace(const CostContext& c);
+int64_t EinsumCudaWorkspace(const CostContext& c);
+int64_t HeadCudaWorkspace(const CostContext& c);
+int64_t HeadGradCudaWorkspace(const CostContext& c);
+int64_t AttentionCudaWorkspace(const CostContext& c);
+int64_t AttentionGradCudaWorkspace(const CostContext& c);
+int64_t NoCudaWorkspace(const CostContext& c);
+
+}  // namespace weft

@@ -1,0 +1,56 @@
+// How the CUDA kernels of head_cross_entropy cut the matrix of logits, and their scratch.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "kernels/device_workspace.h"
+#include "kernels/scratch.h"
+#include "runtime/dtype.h"
+#include "runtime/tensor_spec.h"
+
+namespace weft {
+
+// Local extents, and those of one piece: at most 64 Mi logits, over as many rows as may be (16384),
+// so that each gradient of the weights is one product over all of them.
+struct HeadPieces {
+  HeadPieces(absl::Span<const int64_t> x, absl::Span<const int64_t> w)
+      : rows(NumElements(x.first(x.size() - 1))),
+        vocab(w[0]),
+        hidden(w[1]),
+        piece_rows(std::min(rows, kMostRows)) {
+    const int64_t most = std::max<int64_t>(kMostLogits / std::max<int64_t>(piece_rows, 1), 16);
+    const int64_t pieces = std::max<int64_t>((vocab + most - 1) / most, 1);
+    // Equal pieces, of multiples of 16 so that products stay aligned.
+    piece_vocab = std::min(vocab, ((vocab + pieces - 1) / pieces + 15) / 16 * 16);
+  }
+  bool empty() const { return rows == 0 || vocab == 0; }
+
+  static constexpr int64_t kMostRows = 16384;
+  static constexpr int64_t kMostLogits = int64_t{64} << 20;
+  int64_t rows, vocab, hidden, piece_rows, piece_vocab = 0;
+};
+
+// Forward and backward buffers; W is the type of the logits, f64 or f32.
+template <typename W>
+struct HeadScratch {
+  // `narrow`: results are narrower than W, so that sums over pieces need buffers.
+  HeadScratch(Scratch& scratch, const HeadPieces& p, bool grad, bool narrow) {
+    logits = scratch.Take<W>(p.piece_rows * p.piece_vocab);
+    if (!grad) {
+      most = scratch.Take<W>(p.rows);
+      sum = scratch.Take<W>(p.rows);
+    } else if (narrow) {
+      if (p.piece_vocab < p.vocab) dx = scratch.Take<W>(p.rows * p.hidden);
+      if (p.piece_rows < p.rows) dw = scratch.Take<W>(p.piece_vocab * p.hidden);
+    }
+    matmul = scratch.Take<char>(kMatmulWorkspace);
+  }
+  W* logits = nullptr;
+  W *most = nullptr, *sum = nullptr;
+  W *dx = nullptr, *dw = nullptr;
+  char* matmul = nullptr;
+};
+
+}  // namespace weft

@@ -1,0 +1,107 @@
+// accumulate, add_n, sum_squares and clip_scale on CUDA.
+#include <cmath>
+
+#include "kernels/cuda_block.h"
+#include "kernels/cuda_kernels.h"
+#include "kernels/cuda_map.h"
+#include "kernels/device_workspace.h"
+
+namespace weft {
+namespace {
+
+struct AddBoth {
+  template <class C>
+  __device__ void operator()(const C (&in)[2], C (&out)[1]) const {
+    out[0] = in[0] + in[1];
+  }
+};
+
+// y = x, or y = y + x.
+absl::Status CopyOrAdd(const KernelContext& c, const Operand& x, const Operand& y, bool adds) {
+  const int64_t n = y.elements();
+  if (n == 0) return absl::OkStatus();
+  if (!adds) {
+    if (x.data == y.data) return absl::OkStatus();
+    return CudaStatus(cudaMemcpyAsync(y.data, x.data, n * SizeOf(y.dtype()),
+                                      cudaMemcpyDeviceToDevice, StreamOf(c)),
+                      "copy on the device");
+  }
+  return DispatchCudaFloat(y.dtype(), [&](auto t) {
+    using T = decltype(t);
+    return MapDense<T, 2, 1>(c, {{y.as<T>(), x.as<T>()}, {y.as<T>()}}, n, AddBoth());
+  });
+}
+
+absl::Status AccumulateCuda(const KernelContext& c) {
+  return CopyOrAdd(c, c.in(0), c.out(0), c.adds(0));
+}
+
+absl::Status AddNCuda(const KernelContext& c) {
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    WEFT_RETURN_IF_ERROR(CopyOrAdd(c, c.in(static_cast<int>(i)), c.out(0), i > 0));
+  }
+  return absl::OkStatus();
+}
+
+// One f64 sum per tile of kSumTile elements.
+template <typename T>
+__global__ void __launch_bounds__(kBlockThreads)
+    TileSquaresKernel(const T* x, int64_t n, int64_t tiles, double* sums) {
+  for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    double sum = 0;
+    const int64_t end = min(n, (tile + 1) * kSumTile);
+    for (int64_t i = tile * kSumTile + threadIdx.x; i < end; i += blockDim.x) {
+      const double value = Widen(x[i]);
+      sum += value * value;
+    }
+    sum = BlockSum(sum);
+    if (threadIdx.x == 0) sums[tile] = sum;
+  }
+}
+
+// One block adds the tiles: each thread every 256th of them, then across the threads.
+__global__ void __launch_bounds__(kBlockThreads)
+    AddTilesKernel(const double* sums, int64_t tiles, double* y) {
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < tiles; i += blockDim.x) sum += sums[i];
+  sum = BlockSum(sum);
+  if (threadIdx.x == 0) *y = sum;
+}
+
+absl::Status SumSquaresCuda(const KernelContext& c) {
+  const int64_t n = c.in(0).elements(), tiles = (n + kSumTile - 1) / kSumTile;
+  auto* sums = static_cast<double*>(c.workspace);
+  WEFT_RETURN_IF_ERROR(DispatchCudaFloat(c.in(0).dtype(), [&](auto t) {
+    using T = decltype(t);
+    return Launch(c, &TileSquaresKernel<T>, {GridFor(tiles, 1), kBlockThreads}, c.in(0).as<T>(), n,
+                  tiles, sums);
+  }));
+  return Launch(c, &AddTilesKernel, {1, kBlockThreads}, sums, tiles, c.out(0).as<double>());
+}
+
+__global__ void ClipScaleKernel(const double* sum_sq, double max_norm, float* scale, float* norm) {
+  const double root = sqrt(*sum_sq);
+  double factor = 1;
+  if (max_norm > 0) {
+    factor = max_norm / (root + 1e-6);
+    if (factor > 1) factor = 1;
+  }
+  if (scale != nullptr) *scale = static_cast<float>(factor);
+  if (norm != nullptr) *norm = static_cast<float>(root);
+}
+
+absl::Status ClipScaleCuda(const KernelContext& c) {
+  return Launch(c, &ClipScaleKernel, {1, 1}, c.in(0).as<double>(), c.attrs->Float("max_norm"),
+                c.out(0).as<float>(), c.out(1).as<float>());
+}
+
+}  // namespace
+
+void AddSumsCuda(KernelTable& kernels) {
+  kernels.Add("accumulate", AccumulateCuda);
+  kernels.Add("add_n", AddNCuda);
+  kernels.Add("sum_squares", SumSquaresCuda);
+  kernels.Add("clip_scale", ClipScaleCuda);
+}
+
+}  // namespace weft
