@@ -1,0 +1,235 @@
+// weft's CUDA kernels at the sizes of the 1.36 B decoder (issue 4), each against its floor: the
+// larger of its bytes over the measured rate of a copy and, for products, its operations over the
+// measured rate of an 8192^3 product. JSON lines.
+//
+//   bench_gpu_kernels
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "graph/op_def.h"
+#include "kernels/all_ops.h"
+#include "kernels/cuda_handles.h"
+#include "kernels/cuda_kernels.h"
+#include "timing.h"
+
+namespace weft {
+namespace {
+
+constexpr int64_t kBatch = 4, kSequence = 4096, kHidden = 2048, kHeads = 16, kHeadDim = 128;
+constexpr int64_t kFfn = 5632, kVocabulary = 32000;
+
+void Must(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::exit(1);
+}
+
+// One op at one size. i32 operands are tokens below kVocabulary, scalars 1.
+struct Case {
+  std::string label;
+  std::string op;
+  Attrs attrs;
+  std::vector<TensorSpec> inputs;
+  bool products = false;  // its operations are those of matrix units
+  bool accumulates = false;
+};
+
+class Bench {
+ public:
+  Bench() {
+    DefineAllOps(ops_);
+    FillCudaKernels(kernels_);
+    auto handles = MakeCudaHandles(0);
+    Must(handles.status());
+    handles_ = *std::move(handles);
+    CheckCuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+  }
+
+  // Bytes per second of a copy, counting those read and those written.
+  void MeasureCopy() {
+    constexpr int64_t kBytes = int64_t{1} << 30;
+    char* from = DeviceAlloc<char>(2 * kBytes);
+    CudaTimer timer(stream_);
+    const double seconds = timer.MedianSeconds(5, 5, [&] {
+      CheckCuda(cudaMemcpyAsync(from + kBytes, from, kBytes, cudaMemcpyDeviceToDevice, stream_),
+                "copy");
+    });
+    cudaFree(from);
+    copy_rate_ = 2.0 * kBytes / seconds;
+    std::printf("{\"benchmark\": \"gpu_kernels\", \"copy_gb_per_s\": %.0f}\n", copy_rate_ * 1e-9);
+  }
+
+  void MeasureProduct() {
+    const TensorSpec square{{8192, 8192}, DType::kBF16};
+    const Case product{
+        "square", "einsum", {{"equation", std::string("mk,kn->mn")}}, {square, square}};
+    flop_rate_ = 2.0 * 8192 * 8192 * 8192 / Seconds(product).seconds;
+    std::printf("{\"benchmark\": \"gpu_kernels\", \"product_tflops\": %.1f}\n", flop_rate_ * 1e-12);
+  }
+
+  void Run(const Case& c) {
+    const Timed timed = Seconds(c);
+    const double bytes_floor = timed.cost.bytes / copy_rate_;
+    const double flops_floor = c.products ? timed.cost.flops / flop_rate_ : 0;
+    const double floor = std::max(bytes_floor, flops_floor);
+    std::printf(
+        "{\"benchmark\": \"gpu_kernels\", \"case\": \"%s\", \"op\": \"%s\", \"ms\": %.4f, "
+        "\"floor_ms\": %.4f, \"times_floor\": %.2f, \"gb_per_s\": %.0f, \"tflops\": %.1f}\n",
+        c.label.c_str(), c.op.c_str(), timed.seconds * 1e3, floor * 1e3, timed.seconds / floor,
+        timed.cost.bytes / timed.seconds * 1e-9, timed.cost.flops / timed.seconds * 1e-12);
+    std::fflush(stdout);
+  }
+
+ private:
+  struct Timed {
+    double seconds;
+    Cost cost;
+  };
+
+  // Values that look random, small enough for exponentials.
+  void Fill(const TensorSpec& spec, void* data) {
+    if (spec.dtype == DType::kI32) {
+      std::vector<int32_t> tokens(spec.elements());
+      uint64_t state = 1;
+      for (int32_t& token : tokens) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        token = static_cast<int32_t>((state >> 33) % kVocabulary);
+      }
+      CheckCuda(cudaMemcpy(data, tokens.data(), spec.bytes(), cudaMemcpyHostToDevice), "tokens");
+      return;
+    }
+    const OpDef& op = *ops_.Find("random_uniform");
+    Attrs attrs;
+    for (const auto& [name, value] : op.attrs) attrs.Set(name, value);
+    attrs.Set("low", spec.rank() == 0 ? 1.0 : -0.1);
+    attrs.Set("high", spec.rank() == 0 ? 1.0 : 0.1);
+    attrs.Set("seed", ++seed_);
+    const Box box = Box::Whole(spec.shape);
+    const Operand out{data, &spec, &box, spec.shape};
+    KernelContext context;
+    context.outputs = absl::MakeConstSpan(&out, 1);
+    context.attrs = &attrs;
+    context.native_stream = stream_;
+    context.device = handles_.get();
+    Must(kernels_.Find("random_uniform")(context));
+  }
+
+  Timed Seconds(const Case& c) {
+    const OpDef& op = *ops_.Find(c.op);
+    Attrs attrs = c.attrs;
+    for (const auto& [name, value] : op.attrs) {
+      if (!attrs.Has(name)) attrs.Set(name, value);
+    }
+    auto inferred = op.infer(InferContext{c.inputs, attrs});
+    Must(inferred.status());
+    const std::vector<TensorSpec> results = *std::move(inferred);
+    std::vector<Box> boxes;
+    for (const auto* specs : {&c.inputs, &results}) {
+      for (const TensorSpec& spec : *specs) boxes.push_back(Box::Whole(spec.shape));
+    }
+    std::vector<void*> owned;
+    std::vector<Operand> in, out;
+    for (size_t i = 0; i < c.inputs.size() + results.size(); ++i) {
+      const bool input = i < c.inputs.size();
+      const TensorSpec& spec = input ? c.inputs[i] : results[i - c.inputs.size()];
+      owned.push_back(DeviceAlloc<char>(spec.bytes() + 16));
+      if (input) Fill(spec, owned.back());
+      (input ? in : out).push_back({owned.back(), &spec, &boxes[i], spec.shape});
+    }
+    const CostContext cost{c.inputs, results, attrs};
+    const auto bytes = op.cuda_workspace != nullptr ? op.cuda_workspace : op.workspace;
+    KernelContext context;
+    context.inputs = in;
+    context.outputs = out;
+    context.attrs = &attrs;
+    context.workspace_bytes = bytes == nullptr ? 0 : bytes(cost);
+    context.workspace = DeviceAlloc<char>(context.workspace_bytes + 16);
+    owned.push_back(context.workspace);
+    const bool adds[] = {c.accumulates, c.accumulates};
+    if (c.accumulates) context.accumulate = absl::MakeConstSpan(adds, results.size());
+    context.native_stream = stream_;
+    context.device = handles_.get();
+    const Kernel kernel = kernels_.Find(c.op);
+    CudaTimer timer(stream_);
+    const double seconds = timer.MedianSeconds(5, 4, [&] { Must(kernel(context)); });
+    for (void* data : owned) cudaFree(data);
+    return {seconds, op.cost(cost)};
+  }
+
+  OpRegistry ops_;
+  KernelTable kernels_;
+  std::unique_ptr<DeviceState> handles_;
+  cudaStream_t stream_ = nullptr;
+  int64_t seed_ = 0;
+  double copy_rate_ = 0, flop_rate_ = 0;
+};
+
+std::vector<Case> DecoderCases() {
+  constexpr DType kBF16 = DType::kBF16, kF32 = DType::kF32;
+  const TensorSpec x{{kBatch, kSequence, kHidden}, kBF16};
+  const TensorSpec heads{{kBatch, kSequence, kHeads, kHeadDim}, kBF16};
+  const TensorSpec ffn{{kBatch, kSequence, kFfn}, kBF16};
+  const TensorSpec w_qkv{{kHidden, kHeads, kHeadDim}, kBF16};
+  const TensorSpec w_ffn{{kHidden, kFfn}, kBF16}, w_down{{kFfn, kHidden}, kBF16};
+  const TensorSpec head{{kVocabulary, kHidden}, kBF16}, weight{{kHidden}, kBF16};
+  const TensorSpec tokens{{kBatch, kSequence}, DType::kI32}, rows{{kBatch, kSequence}, kF32};
+  const TensorSpec lse{{kBatch, kSequence, kHeads}, kF32}, scalar{{}, kF32};
+  const TensorSpec master{{kHidden, kFfn}, kF32};
+  const auto product = [](const char* label, const char* equation, TensorSpec a, TensorSpec b,
+                          bool adds = false) {
+    return Case{label, "einsum", {{"equation", std::string(equation)}}, {a, b}, true, adds};
+  };
+  const Attrs causal{{"causal", true}};
+  return {
+      product("q", "bsh,hnd->bsnd", x, w_qkv),
+      product("q_dx", "bsnd,hnd->bsh", heads, w_qkv),
+      product("q_dw", "bsh,bsnd->hnd", x, heads, true),
+      product("gate", "bsh,hf->bsf", x, w_ffn),
+      product("gate_dx", "bsf,hf->bsh", ffn, w_ffn),
+      product("gate_dw", "bsh,bsf->hf", x, ffn, true),
+      product("down", "bsf,fh->bsh", ffn, w_down),
+      product("down_dx", "bsh,fh->bsf", x, w_down),
+      product("down_dw", "bsf,bsh->fh", ffn, x, true),
+      {"attention", "attention", causal, {heads, heads, heads}, true},
+      {"attention_grad", "attention_grad", causal, {heads, heads, heads, heads, heads, lse}, true},
+      {"head", "head_cross_entropy", {}, {x, head, tokens}, true},
+      {"head_grad", "head_cross_entropy_grad", {}, {x, head, tokens, rows, rows, rows}, true},
+      {"norm", "rms_norm", {}, {x, weight}},
+      {"norm_grad", "rms_norm_grad", {}, {x, x, weight, rows}},
+      {"rope", "rope", {}, {heads}},
+      {"silu_gate", "silu_gate", {}, {ffn, ffn}},
+      {"silu_gate_grad", "silu_gate_grad", {}, {ffn, ffn, ffn}},
+      {"residual", "add", {}, {x, x}},
+      {"bias", "add", {}, {x, weight}},
+      {"embedding", "embedding", {}, {tokens, head}},
+      {"embedding_grad", "embedding_grad", {{"vocab", kVocabulary}}, {tokens, x}},
+      {"token_loss", "token_loss", {}, {rows, rows, tokens, scalar}},
+      {"adamw_bf16_grad", "adamw", {}, {master, master, master, w_ffn, scalar, scalar, scalar}},
+      {"adamw_f32_grad", "adamw", {}, {master, master, master, master, scalar, scalar, scalar}},
+      {"cast_weights", "cast", {{"dtype", std::string("bf16")}}, {master}},
+      {"sum_squares", "sum_squares", {}, {master}},
+      {"accumulate", "accumulate", {}, {master}, false, true},
+      {"transpose", "transpose", {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}, {heads}},
+      {"softmax", "softmax", {}, {{{4096, 4096}, kBF16}}},
+      {"column_sums", "reduce_sum", {{"axes", std::vector<int64_t>{0, 1}}}, {x}},
+  };
+}
+
+int Main() {
+  Bench bench;
+  bench.MeasureCopy();
+  bench.MeasureProduct();
+  for (const Case& c : DecoderCases()) bench.Run(c);
+  return 0;
+}
+
+}  // namespace
+}  // namespace weft
+
+int main() { return weft::Main(); }

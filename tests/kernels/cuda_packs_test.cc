@@ -1,0 +1,159 @@
+// Extents at which CUDA kernels take other paths than at the primes of the op laws: packs of 16
+// bytes, tiles, several blocks, and reductions in parts.
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/kernels/cuda_compare.h"
+
+namespace weft::testing {
+namespace {
+
+using Ints = std::vector<int64_t>;
+
+class CudaPacks : public ::testing::TestWithParam<DType> {
+ protected:
+  HostTensor X(Shape shape, double low = -2, double high = 2) {
+    return Sixteenths({std::move(shape), GetParam()}, ++seed_, low, high);
+  }
+  // Of the dtype that statistics, masters and losses are kept in.
+  HostTensor Wide(Shape shape, double low = -2, double high = 2) {
+    const DType dtype = GetParam() == DType::kF64 ? DType::kF64 : DType::kF32;
+    return Sixteenths({std::move(shape), dtype}, ++seed_, low, high);
+  }
+  HostTensor Scalar(double value, DType dtype = DType::kF32) { return Whole({{}, dtype}, {value}); }
+  HostTensor Tokens(Shape shape, int low, int high) {
+    HostTensor x = Sixteenths({std::move(shape), DType::kI32}, ++seed_);
+    for (size_t i = 0; i < x.values.size(); ++i) {
+      x.values[i] = low + static_cast<double>(HashOf(seed_, i) % (high - low));
+    }
+    return x;
+  }
+  void Expect(const std::string& op, const Attrs& attrs, const std::vector<HostTensor>& inputs,
+              const RunOptions& options = {}) {
+    ExpectLikeCpu(op, attrs, inputs, GetParam(), options);
+  }
+
+ private:
+  uint64_t seed_ = 100;
+};
+
+TEST_P(CudaPacks, Pointwise) {
+  // 1003: packs and a rest.
+  for (const char* op : {"gelu", "silu", "tanh"}) Expect(op, {}, {X({1003})});
+  for (const char* op : {"gelu_grad", "silu_grad", "silu_gate", "mul"}) {
+    Expect(op, {}, {X({17, 59}), X({17, 59})});
+  }
+  Expect("silu_gate_grad", {}, {X({1003}), X({1003}), X({1003})});
+  Expect("add", {}, {X({3, 5, 64}), X({64})});
+  Expect("add", {}, {X({3, 5, 64}), X({5, 1})});
+  Expect("sub", {}, {X({1, 5, 32}), X({3, 1, 32})});
+  Expect("mul", {}, {X({}), X({7, 16})});
+  Expect("cast", {{"dtype", std::string("f32")}}, {X({1003})});
+  Expect("cast", {{"dtype", std::string("bf16")}}, {X({1003})});
+  Expect("dropout", {{"rate", 0.3}, {"tag", int64_t{5}}}, {X({7, 300}), Scalar(9, DType::kI64)});
+}
+
+TEST_P(CudaPacks, Movement) {
+  Expect("transpose", {{"perm", Ints{1, 0}}}, {X({70, 45})});
+  Expect("transpose", {{"perm", Ints{0, 2, 1, 3}}}, {X({2, 9, 8, 16})});
+  Expect("transpose", {{"perm", Ints{2, 1, 0}}}, {X({40, 3, 37})});
+  Expect("slice", {{"begins", Ints{0, 16}}, {"ends", Ints{9, 48}}}, {X({9, 64})});
+  Expect("pad", {{"begins", Ints{1, 8}}, {"shape", Ints{11, 64}}}, {X({9, 32})});
+  Expect("concat", {{"axis", int64_t{-1}}}, {X({9, 32}), X({9, 16}), X({9, 64})});
+  Expect("broadcast_to", {{"shape", Ints{6, 5, 64}}}, {X({5, 64})});
+}
+
+TEST_P(CudaPacks, Norms) {
+  for (int64_t h : {16, 200, 4104}) {
+    Expect("rms_norm", {}, {X({3, 5, h}), X({h})});
+    Expect("layer_norm", {}, {X({3, 5, h}), X({h}), X({h})});
+    Expect("rms_norm_grad", {},
+           {X({600 / h + 3, h}), X({600 / h + 3, h}), X({h}), Wide({600 / h + 3}, 0.5, 1)});
+    Expect("layer_norm_grad", {},
+           {X({4, h}), X({4, h}), X({h}), Wide({4}, -1, 1), Wide({4}, 0.5, 1)});
+  }
+  // Rows too long for shared memory, and more rows than blocks.
+  Expect("layer_norm_grad", {},
+         {X({2, 12801}), X({2, 12801}), X({12801}), Wide({2}, -1, 1), Wide({2}, 0.5, 1)});
+  Expect("rms_norm_grad", {}, {X({540, 8}), X({540, 8}), X({8}), Wide({540}, 0.5, 1)});
+}
+
+TEST_P(CudaPacks, RopeAndSoftmax) {
+  for (bool interleaved : {false, true}) {
+    Expect("rope", {{"interleaved", interleaved}}, {X({2, 5, 3, 32})});
+  }
+  Expect("softmax", {}, {X({5, 700})});
+  Expect("softmax_grad", {}, {X({5, 700}, 0, 1), X({5, 700})});
+  Expect("softmax", {{"axis", int64_t{0}}}, {X({9, 300})});
+}
+
+TEST_P(CudaPacks, Reductions) {
+  for (const char* op : {"reduce_sum", "reduce_mean", "reduce_max"}) {
+    Expect(op, {}, {X({3, 9000})});
+    Expect(op, {{"axes", Ints{0}}}, {X({9000, 3})});
+    Expect(op, {{"axes", Ints{0, 2}}}, {X({5, 33, 40})});
+    Expect(op, {{"axes", Ints{1}}}, {X({3, 50, 70})});
+  }
+  Expect("sum_squares", {}, {X({1200000})});
+}
+
+TEST_P(CudaPacks, Tables) {
+  Expect("embedding", {}, {Tokens({3, 50}, -1, 11), X({11, 32})});
+  Expect("embedding_grad", {{"vocab", int64_t{11}}}, {Tokens({3, 50}, -1, 11), X({3, 50, 32})});
+  Expect("embedding_grad", {{"vocab", int64_t{1500}}}, {Tokens({300}, 0, 1500), X({300, 16})});
+  const std::vector<HostTensor> head = {X({70, 16}), X({80, 16}), Tokens({70}, -1, 80)};
+  Expect("head_cross_entropy", {}, head);
+  Expect("head_cross_entropy_grad", {},
+         {head[0], head[1], head[2], Wide({70}, 8, 9), Wide({70}, -1, 1), Wide({70}, -1, 1)});
+  Expect("token_loss", {},
+         {Wide({3000}, 2, 4), Wide({3000}), Tokens({3000}, -1, 9), Wide({}, 0.25, 0.5)});
+}
+
+TEST_P(CudaPacks, Optimizers) {
+  const Shape n = {1003};
+  Expect("sgd", {{"weight_decay", 0.1}}, {Wide(n), Wide(n), X(n), Scalar(0.1), Scalar(0.5)});
+  Expect("adamw", {{"weight_decay", 0.1}},
+         {Wide(n), Wide(n), Wide(n, 0.5, 2.5), X(n), Scalar(0.1), Scalar(3), Scalar(0.5)});
+  Expect("lamb_update", {}, {Wide(n), Wide(n), Wide(n, 0.5, 2.5), X(n), Scalar(3), Scalar(0.5)});
+}
+
+TEST_P(CudaPacks, Products) {
+  const auto einsum = [&](const char* equation, Shape a, Shape b) {
+    Expect("einsum", {{"equation", std::string(equation)}}, {X(std::move(a)), X(std::move(b))});
+  };
+  einsum("bsh,hnd->bsnd", {2, 16, 64}, {64, 4, 16});
+  einsum("bsnd,hnd->bsh", {2, 16, 4, 16}, {64, 4, 16});
+  einsum("bsh,bsnd->hnd", {2, 16, 64}, {2, 16, 4, 16});
+  einsum("bsnd,btnd->bnst", {2, 16, 4, 8}, {2, 24, 4, 8});
+  einsum("bnst,btnd->bsnd", {2, 4, 16, 24}, {2, 24, 4, 8});
+  einsum("bsh,hnd->dbns", {2, 8, 32}, {32, 3, 8});
+}
+
+// Sizes that cuDNN takes, in bf16: causal or not, grouped heads, more keys than queries.
+TEST_P(CudaPacks, Attention) {
+  struct Case {
+    int64_t s, t, heads, kv_heads, d;
+    bool causal;
+  };
+  for (const Case& c : {Case{64, 64, 4, 4, 64, true}, Case{64, 128, 4, 2, 64, false},
+                        Case{72, 72, 2, 1, 128, true}, Case{40, 40, 2, 2, 32, true}}) {
+    const Shape q = {2, c.s, c.heads, c.d}, k = {2, c.t, c.kv_heads, c.d};
+    const Shape rows = {2, c.s, c.heads};
+    const Attrs attrs{{"causal", c.causal}};
+    const std::vector<HostTensor> operands = {X(q, -1, 1), X(k, -1, 1), X(k, -1, 1)};
+    Expect("attention", attrs, operands);
+    // The gradient of what the forward pass really gave: delta and lse belong together.
+    const OpDef& op = *CudaLawOps().Find("attention");
+    const auto forward = RunKernel(op, Completed(op, attrs), operands);
+    ASSERT_TRUE(forward.ok()) << forward.status();
+    Expect("attention_grad", attrs,
+           {X(q, -1, 1), operands[0], operands[1], operands[2], (*forward)[0], (*forward)[1]});
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaPacks, ::testing::Values(DType::kF64, DType::kF32, DType::kBF16),
+                         [](const auto& info) { return std::string(Name(info.param)); });
+
+}  // namespace
+}  // namespace weft::testing
