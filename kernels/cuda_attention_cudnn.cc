@@ -112,7 +112,7 @@ class CudnnAttention : public AttentionPlans {
     if (shape.backward) {
       values.insert({{kDo, const_cast<void*>(p.doo)}, {kDq, p.dq}, {kDk, p.dk}, {kDv, p.dv}});
     }
-    const fe::error_t error = plan.graph->execute(handle_, values, workspace);
+    fe::error_t error = plan.graph->execute(handle_, values, workspace);
     if (error.is_good()) return true;
     return absl::InternalError(absl::StrCat("cuDNN's attention: ", error.get_message()));
   }
