@@ -7,7 +7,8 @@
 #
 # The first form builds and runs. --stage copies the two programs, stripped, with the shared libraries
 # that a GPU machine may lack (all but CUDA's, cuDNN's, MPI's and the C library's) and this script into
-# a folder of about 40 MB; --staged runs such a folder. LD_LIBRARY_PATH chooses CUDA and cuDNN there.
+# a folder, and beside it as FOLDER.tgz to be carried; --staged runs the
+# folder; LD_LIBRARY_PATH chooses CUDA and cuDNN there.
 # Prints test failures and one JSON line a kernel; takes two to four minutes. SANITIZE=1 also runs
 # compute-sanitizer's memcheck and racecheck over the tests of packs and samples.
 set -uo pipefail
@@ -25,7 +26,8 @@ stage() {
   done
   strip --strip-unneeded "$folder"/lib/*.so* 2>/dev/null
   cp "$here/gpu_kernels.sh" "$folder/"
-  du -sh "$folder"
+  tar -C "$(dirname "$folder")" -czf "$folder.tgz" "$(basename "$folder")"
+  du -sh "$folder" "$folder.tgz"
 }
 
 run() {
