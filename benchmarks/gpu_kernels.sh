@@ -9,7 +9,8 @@
 # that a GPU machine may lack (all but CUDA's, cuDNN's, MPI's and the C library's) and this script into
 # a folder, and beside it as FOLDER.tgz to be carried; --staged runs the
 # folder; LD_LIBRARY_PATH chooses CUDA and cuDNN there.
-# Prints test failures and one JSON line a kernel; takes two to four minutes. SANITIZE=1 also runs
+# Prints test failures and one JSON line a kernel, and leaves the tests' whole log beside the results
+# as NAME.tests; takes two to four minutes. SANITIZE=1 also runs
 # compute-sanitizer's memcheck and racecheck over the tests of packs and samples.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -33,8 +34,8 @@ stage() {
 run() {
   local bin=$1 out=$2 status=0
   echo "== tests"
-  timeout 240 "$bin/kernels_cuda_tests" --gtest_brief=1 2>&1 | tail -60
-  [[ ${PIPESTATUS[0]} -eq 0 ]] || status=1
+  timeout 240 "$bin/kernels_cuda_tests" >"${out%.jsonl}.tests" 2>&1 || status=1
+  grep -vE '^\[( RUN| *OK|-)' "${out%.jsonl}.tests" | tail -60
   if [[ ${SANITIZE:-0} == 1 ]]; then
     for tool in memcheck racecheck; do
       echo "== compute-sanitizer $tool"

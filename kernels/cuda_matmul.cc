@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda_handles.h"
 #include "kernels/cuda_launch.h"
+#include "kernels/device_workspace.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -53,6 +54,10 @@ struct Stored {
         reinterpret_cast<uintptr_t>(data) | static_cast<uintptr_t>(batch * SizeOf(dtype)) | 256;
     return static_cast<int64_t>(address & (~address + 1));
   }
+  std::string ToString() const {
+    return absl::StrCat(std::string(Name(dtype)), transposed ? "'" : "", "[ld ", ld, ", batches ",
+                        batch, " apart, aligned to ", alignment(), "]");
+  }
 };
 
 // The matrix [rows, columns] of these strides, stored as it is or transposed.
@@ -70,6 +75,12 @@ Stored StoredOf(const MatmulViewOf<Pointer>& view, int64_t rows, int64_t columns
 template <typename Pointer>
 MatmulViewOf<Pointer> Transposed(const MatmulViewOf<Pointer>& view) {
   return {view.data, view.dtype, view.column, view.row, view.batch};
+}
+
+void* AlignedUp(void* scratch) {
+  const auto address = reinterpret_cast<uintptr_t>(scratch);
+  return static_cast<char*>(scratch) +
+         (kMatmulAlignment - address % kMatmulAlignment) % kMatmulAlignment;
 }
 
 // One product in cuBLASLt's terms: first [m, k] times second [k, n], all stored by columns.
@@ -161,7 +172,9 @@ class Product {
                        second_layout_.get(), beta, to, result_layout_.get(), to,
                        result_layout_.get(), &plan.algorithm, workspace,
                        static_cast<size_t>(plan.workspace_bytes), stream),
-        absl::StrCat("product of ", size_.m, " x ", size_.n, " x ", size_.k));
+        absl::StrCat("product of ", size_.m, " x ", size_.n, " x ", size_.k, ", batch ",
+                     size_.batch, ", ", first_.ToString(), " ", second_.ToString(), " to ",
+                     result_.ToString()));
   }
 
  private:
@@ -216,7 +229,10 @@ absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, co
     result.transposed = false;
   }
   Product product(stored_size, first, second, result, handles->tf32() && a.dtype == DType::kF32);
-  if (workspace == nullptr) workspace_bytes = 0;
+  // The same number of bytes wherever the scratch starts: they belong to the key of the algorithm.
+  workspace_bytes =
+      workspace == nullptr ? 0 : std::max<int64_t>(workspace_bytes - kMatmulAlignment, 0);
+  workspace = AlignedUp(workspace);
   WEFT_RETURN_IF_ERROR(product.Describe());
   const MatmulKey key = product.Key(workspace_bytes);
   const bool known = handles->HasPlan(key);

@@ -13,8 +13,11 @@ namespace weft {
 inline constexpr int64_t kSumTile = 4096;
 // Blocks among which the gradient of a norm deals its rows; each has a row of sums in the scratch.
 inline constexpr int64_t kNormBlocks = 528;
-// Scratch that matrix products may use; what NVIDIA's manual asks for on Hopper.
-inline constexpr int64_t kMatmulWorkspace = int64_t{32} << 20;
+// cuBLASLt refuses scratch whose address is not a multiple of this; that of plans is one of 64.
+inline constexpr int64_t kMatmulAlignment = 256;
+// Scratch that matrix products may use: what NVIDIA's manual asks for on Hopper, wherever it
+// starts.
+inline constexpr int64_t kMatmulWorkspace = (int64_t{32} << 20) + kMatmulAlignment;
 
 int64_t SumSquaresCudaWorkspace(const CostContext& c);
 int64_t NormGradCudaWorkspace(const CostContext& c);

@@ -228,13 +228,26 @@ inline absl::StatusOr<std::vector<Dense>> TryRun(const std::string& name, const 
   return results;
 }
 
-// As TryRun for what must succeed.
-inline std::vector<Dense> RunOp(const std::string& name, const Attrs& attrs,
+// As TryRun for what must succeed. Failing that, the test has failed and goes on with results of
+// NaN.
+inline std::vector<Dense> RunOp(const std::string& name, const Attrs& given,
                                 const std::vector<Dense>& inputs,
                                 const DenseRunOptions& options = {}) {
-  auto results = TryRun(name, attrs, inputs, options);
+  auto results = TryRun(name, given, inputs, options);
   EXPECT_TRUE(results.ok()) << name << ": " << results.status();
-  return results.ok() ? *std::move(results) : std::vector<Dense>(8);
+  if (results.ok()) return *std::move(results);
+  std::vector<TensorSpec> specs;
+  for (const Dense& x : inputs) specs.push_back(x.spec);
+  const Attrs attrs = WithDefaults(FindOp(name), given);
+  auto inferred = FindOp(name).infer({specs, attrs});
+  if (!inferred.ok()) return std::vector<Dense>(8);
+  std::vector<Dense> unknown;
+  for (size_t i = 0; i < inferred->size(); ++i) {
+    const TensorSpec& spec = (*inferred)[i];
+    const Box box = options.boxes.empty() ? Box::Whole(spec.shape) : options.boxes[i];
+    unknown.push_back({spec, box, std::vector<double>(box.elements(), NAN)});
+  }
+  return unknown;
 }
 
 // Expects `gradient` to be the derivative of loss(x) by x, by central differences in f64.
