@@ -19,6 +19,11 @@ template <typename T>
 using WideOf =
     std::conditional_t<std::is_same_v<T, __nv_bfloat16> || std::is_same_v<T, __half>, float, T>;
 
+// What a handful of elements is combined in before f64: their sum is nearly exact in f32 if they
+// have 16 bits, and conversions to f64 are slow.
+template <typename T>
+using RunOf = std::conditional_t<std::is_same_v<T, WideOf<T>>, double, float>;
+
 template <typename T>
 __host__ __device__ inline WideOf<T> Widen(T value) {
   if constexpr (std::is_same_v<T, __nv_bfloat16>) {

@@ -20,12 +20,18 @@ struct MapOperands {
   T* out[kOut];
 };
 
-// f(const W (&in)[kIn], W (&out)[kOut]) for N elements at `at` of dense operands.
-template <int N, typename T, int kIn, int kOut, typename F>
-__device__ inline void MapPack(const MapOperands<T, kIn, kOut>& p, int64_t at, const F& f) {
-  WideOf<T> in[kIn][N], out[kOut][N];
+template <int N, typename T, int kIn, int kOut>
+__device__ inline void LoadOperands(const MapOperands<T, kIn, kOut>& p, int64_t at,
+                                    WideOf<T> (&in)[kIn][N]) {
 #pragma unroll
   for (int k = 0; k < kIn; ++k) LoadPack<N>(p.in[k] + at, in[k]);
+}
+
+// f(const W (&in)[kIn], W (&out)[kOut]) for N elements at `at` of dense operands.
+template <int N, typename T, int kIn, int kOut, typename F>
+__device__ inline void MapPack(const MapOperands<T, kIn, kOut>& p, int64_t at,
+                               const WideOf<T> (&in)[kIn][N], const F& f) {
+  WideOf<T> out[kOut][N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     WideOf<T> x[kIn], y[kOut];
@@ -41,15 +47,27 @@ __device__ inline void MapPack(const MapOperands<T, kIn, kOut>& p, int64_t at, c
   }
 }
 
-// Packs of N first, then what is left of n one by one.
+// Packs of N first, two at a time so that the loads of both are under way; then what is left of n
+// one by one.
 template <int N, typename T, int kIn, int kOut, typename F>
 __global__ void __launch_bounds__(kBlockThreads)
     MapKernel(MapOperands<T, kIn, kOut> p, int64_t n, F f) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const int64_t packs = n / N;
-  for (int64_t i = thread; i < packs; i += step) MapPack<N>(p, i * N, f);
-  for (int64_t i = packs * N + thread; i < n; i += step) MapPack<1>(p, i, f);
+  for (int64_t i = thread; i < packs; i += 2 * step) {
+    const bool both = i + step < packs;
+    WideOf<T> first[kIn][N], second[kIn][N];
+    LoadOperands<N>(p, i * N, first);
+    if (both) LoadOperands<N>(p, (i + step) * N, second);
+    MapPack<N>(p, i * N, first, f);
+    if (both) MapPack<N>(p, (i + step) * N, second, f);
+  }
+  for (int64_t i = packs * N + thread; i < n; i += step) {
+    WideOf<T> in[kIn][1];
+    LoadOperands<1>(p, i, in);
+    MapPack<1>(p, i, in, f);
+  }
 }
 
 // Applies f over n elements of dense operands. F is a struct with a __device__ call operator,

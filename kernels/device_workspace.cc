@@ -10,9 +10,6 @@
 namespace weft {
 namespace {
 
-// Products of fewer operations are over before scratch could help them.
-constexpr double kLeastFlops = 1e8;
-
 int64_t WideBytes(DType dtype) { return SizeOf(WideDType(dtype)); }
 
 template <bool kGrad>
@@ -42,13 +39,14 @@ int64_t NormGradCudaWorkspace(const CostContext& c) {
 
 int64_t ReduceCudaWorkspace(const CostContext& c) {
   const ReduceSplit split(c.inputs[0].shape, c.attrs);
+  if (split.parts == 1) return 0;
   return split.results * split.parts * static_cast<int64_t>(sizeof(double));
 }
 
 int64_t EmbeddingGradCudaWorkspace(const CostContext& c) {
   const int64_t rows = c.outputs[0].shape[0], tokens = c.inputs[0].elements();
   Scratch scratch(nullptr);
-  for (int64_t n : {rows, rows + 1, tokens, tokens}) scratch.Take<int>(n);
+  for (int64_t n : {rows + 1, rows, tokens, tokens}) scratch.Take<int>(n);
   return scratch.used();
 }
 
@@ -65,7 +63,7 @@ int64_t EinsumCudaWorkspace(const CostContext& c) {
     flops *= static_cast<double>(extent);
   }
   for (const EinsumDim& dim : plan.batch) flops *= static_cast<double>(dim.extent);
-  return scratch.used() + (flops < kLeastFlops ? 0 : kMatmulWorkspace);
+  return scratch.used() + MatmulWorkspaceFor(flops);
 }
 
 int64_t HeadCudaWorkspace(const CostContext& c) { return HeadBytes<false>(c); }

@@ -7,13 +7,12 @@
 #include "kernels/cuda_index_set.h"
 #include "kernels/cuda_kernels.h"
 #include "kernels/cuda_launch.h"
+#include "kernels/cuda_team.h"
 #include "kernels/scratch.h"
 #include "runtime/status.h"
 
 namespace weft {
 namespace {
-
-constexpr int kScanThreads = 1024;
 
 // Which table row each token has here.
 struct Tokens {
@@ -74,15 +73,17 @@ absl::Status EmbeddingCuda(const KernelContext& c) {
   }
 }
 
-// Positions of the tokens sorted by row: those of row r are sorted[first[r] .. first[r + 1]).
+// Positions of the tokens sorted by row: those of row r are the counts[r] ones before ends[r].
 struct SortedTokens {
   SortedTokens(Scratch& scratch, int64_t rows, int64_t tokens)
-      : left(scratch.Take<int>(rows)),
-        first(scratch.Take<int>(rows + 1)),
+      : counts(scratch.Take<int>(rows + 1)),
+        taken(counts + rows),
+        ends(scratch.Take<int>(rows)),
         placed(scratch.Take<int>(tokens)),
         sorted(scratch.Take<int>(tokens)) {}
-  int* left;  // how many positions of a row are yet to be placed
-  int* first;
+  int* counts;
+  int* taken;  // how many positions have been given to rows, at last all of them
+  int* ends;
   int* placed;  // by row, in any order
   int* sorted;
 };
@@ -96,71 +97,83 @@ __global__ void __launch_bounds__(kBlockThreads) CountKernel(Tokens tokens, int*
   }
 }
 
-// first = sums of the counts before each row, by one block.
-__global__ void __launch_bounds__(kScanThreads)
-    ScanKernel(const int* counts, int64_t rows, int* first) {
-  __shared__ int sums[kScanThreads];
-  const int64_t each = (rows + kScanThreads - 1) / kScanThreads;
-  const int64_t begin = min(rows, threadIdx.x * each), end = min(rows, begin + each);
-  int sum = 0;
-  for (int64_t i = begin; i < end; ++i) sum += counts[i];
-  sums[threadIdx.x] = sum;
-  for (int reach = 1; reach < kScanThreads; reach *= 2) {
-    __syncthreads();
-    const int before = threadIdx.x >= reach ? sums[threadIdx.x - reach] : 0;
-    __syncthreads();
-    sums[threadIdx.x] += before;
+// Gives each row as many neighbouring positions as it has tokens. Which ones is of no consequence,
+// so that warps take them as they come. ends are the first ones yet.
+__global__ void __launch_bounds__(kBlockThreads) TakeKernel(int64_t rows, SortedTokens s) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  const int lane = threadIdx.x % kWarp;
+  for (int64_t base = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x - lane;
+       base < rows; base += step) {
+    const int64_t row = base + lane;
+    const int count = row < rows ? s.counts[row] : 0;
+    int sum = count;  // of the lanes up to this one
+    for (int reach = 1; reach < kWarp; reach *= 2) {
+      const int before = __shfl_up_sync(kAllLanes, sum, reach);
+      if (lane >= reach) sum += before;
+    }
+    int first = 0;
+    if (lane == kWarp - 1 && sum > 0) first = atomicAdd(s.taken, sum);
+    first = __shfl_sync(kAllLanes, first, kWarp - 1);
+    if (row < rows) s.ends[row] = first + sum - count;
   }
-  int at = sums[threadIdx.x] - sum;
-  for (int64_t i = begin; i < end; ++i) {
-    first[i] = at;
-    at += counts[i];
-  }
-  if (threadIdx.x == kScanThreads - 1) first[rows] = at;
 }
 
+// Moves each row's end behind its tokens.
 __global__ void __launch_bounds__(kBlockThreads) PlaceKernel(Tokens tokens, SortedTokens s) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < tokens.count;
        i += step) {
     const int64_t row = tokens.RowOf(i);
-    if (row >= 0) s.placed[s.first[row] + atomicSub(&s.left[row], 1) - 1] = static_cast<int>(i);
+    if (row >= 0) s.placed[atomicAdd(&s.ends[row], 1)] = static_cast<int>(i);
   }
 }
 
 // Each position goes to its rank among those of its row.
-__global__ void __launch_bounds__(kBlockThreads)
-    SortKernel(Tokens tokens, int64_t rows, SortedTokens s) {
+__global__ void __launch_bounds__(kBlockThreads) SortKernel(Tokens tokens, SortedTokens s) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < s.first[rows];
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < *s.taken;
        i += step) {
     const int position = s.placed[i];
     const int64_t row = tokens.RowOf(position);
-    int rank = s.first[row];
-    for (int j = s.first[row]; j < s.first[row + 1]; ++j) rank += s.placed[j] < position;
+    const int end = s.ends[row], first = end - s.counts[row];
+    int rank = first;
+    for (int j = first; j < end; ++j) rank += s.placed[j] < position;
     s.sorted[rank] = position;
   }
 }
 
+// A team has a row at a time, each thread kHeldPacks packs of it; sums are in token order.
 template <int N, typename T>
 __global__ void __launch_bounds__(kBlockThreads)
-    AddRowsKernel(SortedTokens s, const T* dy, T* to, int64_t rows, int64_t h, bool adds) {
-  const int64_t packs = h / N, total = rows * packs;
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < total;
-       i += step) {
-    const int64_t row = i / packs, column = i % packs * N;
-    const int first = s.first[row], end = s.first[row + 1];
-    if (adds && first == end) continue;
-    WideOf<T> sum[N] = {};
-    if (adds) LoadPack<N>(to + row * h + column, sum);
-    for (int j = first; j < end; ++j) {
-      WideOf<T> v[N];
-      LoadPack<N>(dy + static_cast<int64_t>(s.sorted[j]) * h + column, v);
+    AddRowsKernel(SortedTokens s, const T* dy, T* to, int64_t rows, int64_t h, bool adds,
+                  int team_size) {
+  using W = WideOf<T>;
+  const Team team(team_size);
+  const int packs = static_cast<int>(h / N);
+  const int64_t step = static_cast<int64_t>(gridDim.x) * team.teams();
+  for (int64_t row = static_cast<int64_t>(blockIdx.x) * team.teams() + team.index; row < rows;
+       row += step) {
+    const int end = s.ends[row], count = s.counts[row];
+    if (adds && count == 0) continue;
+    for (int first = 0; first < packs; first += team.size * kHeldPacks) {
+      W sum[kHeldPacks][N] = {};
+      const auto for_each = [&](auto&& f) {
+        ForEachPack<true>(team, packs - first, [&](int slot, int pack) {
+          f(slot, static_cast<int64_t>(first + pack) * N);
+        });
+      };
+      if (adds) for_each([&](int slot, int64_t at) { LoadPack<N>(to + row * h + at, sum[slot]); });
+      for (int j = end - count; j < end; ++j) {
+        const T* from = dy + static_cast<int64_t>(s.sorted[j]) * h;
+        for_each([&](int slot, int64_t at) {
+          W v[N];
+          LoadPack<N>(from + at, v);
 #pragma unroll
-      for (int k = 0; k < N; ++k) sum[k] += v[k];
+          for (int k = 0; k < N; ++k) sum[slot][k] += v[k];
+        });
+      }
+      for_each([&](int slot, int64_t at) { StorePack<N>(sum[slot], to + row * h + at); });
     }
-    StorePack<N>(sum, to + row * h + column);
   }
 }
 
@@ -172,19 +185,21 @@ absl::Status EmbeddingGradCuda(const KernelContext& c) {
   Scratch scratch(c.workspace);
   const SortedTokens s(scratch, rows, tokens.count);
   const LaunchShape each{GridFor(tokens.count), kBlockThreads};
-  WEFT_RETURN_IF_ERROR(CudaStatus(cudaMemsetAsync(s.left, 0, rows * sizeof(int), StreamOf(c)),
-                                  "embedding_grad's counts"));
-  WEFT_RETURN_IF_ERROR(Launch(c, &CountKernel, each, tokens, s.left));
-  WEFT_RETURN_IF_ERROR(Launch(c, &ScanKernel, {1, kScanThreads}, s.left, rows, s.first));
+  WEFT_RETURN_IF_ERROR(
+      CudaStatus(cudaMemsetAsync(s.counts, 0, (rows + 1) * sizeof(int), StreamOf(c)),
+                 "embedding_grad's counts"));
+  WEFT_RETURN_IF_ERROR(Launch(c, &CountKernel, each, tokens, s.counts));
+  WEFT_RETURN_IF_ERROR(Launch(c, &TakeKernel, {GridFor(rows), kBlockThreads}, rows, s));
   WEFT_RETURN_IF_ERROR(Launch(c, &PlaceKernel, each, tokens, s));
-  WEFT_RETURN_IF_ERROR(Launch(c, &SortKernel, each, tokens, rows, s));
+  WEFT_RETURN_IF_ERROR(Launch(c, &SortKernel, each, tokens, s));
   return DispatchCudaFloat(out.dtype(), [&](auto t) {
     using T = decltype(t);
     constexpr int N = kPackOf<T>;
-    const bool packs = h % N == 0 && AlignedToPack(dy.data, out.data);
-    const auto kernel = packs ? &AddRowsKernel<N, T> : &AddRowsKernel<1, T>;
-    return Launch(c, kernel, {GridFor(rows * (packs ? h / N : h)), kBlockThreads}, s, dy.as<T>(),
-                  out.as<T>(), rows, h, c.adds(0));
+    const bool aligned = h % N == 0 && AlignedToPack(dy.data, out.data);
+    const int team = TeamSizeFor(aligned ? h / N : h);
+    const auto kernel = aligned ? &AddRowsKernel<N, T> : &AddRowsKernel<1, T>;
+    return Launch(c, kernel, {TeamGridFor(rows, team), kBlockThreads}, s, dy.as<T>(), out.as<T>(),
+                  rows, h, c.adds(0), team);
   });
 }
 

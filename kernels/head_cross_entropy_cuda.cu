@@ -171,7 +171,7 @@ struct Head {
 
   absl::Status Product(const MatmulSize& size, const MatmulView& a, const MatmulView& b, bool adds,
                        const MatmulTarget& c) {
-    return MatmulCuda(k, size, a, b, adds, c, buffers.matmul, kMatmulWorkspace);
+    return MatmulCuda(k, size, a, b, adds, c, buffers.matmul, buffers.matmul_bytes);
   }
 
   absl::Status Logits(const Piece& p) {

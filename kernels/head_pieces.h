@@ -26,6 +26,11 @@ struct HeadPieces {
     piece_vocab = std::min(vocab, ((vocab + pieces - 1) / pieces + 15) / 16 * 16);
   }
   bool empty() const { return rows == 0 || vocab == 0; }
+  // Operations of each product of a piece.
+  double flops() const {
+    return 2.0 * static_cast<double>(piece_rows) * static_cast<double>(piece_vocab) *
+           static_cast<double>(hidden);
+  }
 
   static constexpr int64_t kMostRows = 16384;
   static constexpr int64_t kMostLogits = int64_t{64} << 20;
@@ -45,12 +50,14 @@ struct HeadScratch {
       if (p.piece_vocab < p.vocab) dx = scratch.Take<W>(p.rows * p.hidden);
       if (p.piece_rows < p.rows) dw = scratch.Take<W>(p.piece_vocab * p.hidden);
     }
-    matmul = scratch.Take<char>(kMatmulWorkspace);
+    matmul_bytes = MatmulWorkspaceFor(p.flops());
+    if (matmul_bytes > 0) matmul = scratch.Take<char>(matmul_bytes);
   }
   W* logits = nullptr;
   W *most = nullptr, *sum = nullptr;
   W *dx = nullptr, *dw = nullptr;
   char* matmul = nullptr;
+  int64_t matmul_bytes = 0;
 };
 
 }  // namespace weft

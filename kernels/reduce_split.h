@@ -18,14 +18,19 @@ struct ReduceSplit {
     const int rank = static_cast<int>(x.size());
     for (int d = 0; d < rank; ++d) reduced.push_back(axes.empty());
     for (int64_t axis : axes) reduced[axis < 0 ? axis + rank : axis] = true;
-    for (int d = 0; d < rank; ++d) (reduced[d] ? count : results) *= x[d];
-    // About a thousand blocks of at least 4096 elements for each of their results.
-    parts =
-        std::clamp<int64_t>(std::min(1024 / std::max<int64_t>(results, 1), count / 4096), 1, 64);
+    for (int d = 0; d < rank; ++d) {
+      (reduced[d] ? count : results) *= x[d];
+      if (x[d] != 1) rows = reduced[d];
+    }
+    // Four blocks a multiprocessor of the largest GPUs. One has a part of a row, of at least 4096
+    // elements, or of 256 columns, of at least 64 elements each.
+    constexpr int64_t kBlocks = 4 * 132;
+    const int64_t jobs = std::max<int64_t>(rows ? results : (results + 255) / 256, 1);
+    parts = std::clamp<int64_t>(std::min(kBlocks / jobs, count / (rows ? 4096 : 64)), 1, kBlocks);
   }
-  int64_t part() const { return (count + parts - 1) / parts; }
 
   absl::InlinedVector<bool, 6> reduced;
+  bool rows = false;  // whether a reduced dimension is innermost
   int64_t results = 1, count = 1, parts = 1;
 };
 

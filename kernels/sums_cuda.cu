@@ -43,15 +43,26 @@ absl::Status AddNCuda(const KernelContext& c) {
   return absl::OkStatus();
 }
 
-// One f64 sum per tile of kSumTile elements.
-template <typename T>
+// One f64 sum per tile of kSumTile elements: packs of N, then what is left of the last tile.
+template <int N, typename T>
 __global__ void __launch_bounds__(kBlockThreads)
     TileSquaresKernel(const T* x, int64_t n, int64_t tiles, double* sums) {
+  using Run = RunOf<T>;
   for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const T* from = x + tile * kSumTile;
+    const int count = static_cast<int>(min(n - tile * kSumTile, kSumTile));
     double sum = 0;
-    const int64_t end = min(n, (tile + 1) * kSumTile);
-    for (int64_t i = tile * kSumTile + threadIdx.x; i < end; i += blockDim.x) {
-      const double value = Widen(x[i]);
+#pragma unroll 8
+    for (int i = threadIdx.x * N; i + N <= count; i += kBlockThreads * N) {
+      WideOf<T> v[N];
+      LoadPack<N>(from + i, v);
+      Run run = 0;
+#pragma unroll
+      for (int j = 0; j < N; ++j) run += static_cast<Run>(v[j]) * static_cast<Run>(v[j]);
+      sum += run;
+    }
+    for (int i = count / N * N + threadIdx.x; i < count; i += kBlockThreads) {
+      const double value = Widen(from[i]);
       sum += value * value;
     }
     sum = BlockSum(sum);
@@ -59,11 +70,14 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
-// One block adds the tiles: each thread every 256th of them, then across the threads.
-__global__ void __launch_bounds__(kBlockThreads)
+constexpr int kAddThreads = 1024;
+
+// One block adds the tiles: each thread every 1024th of them, then across the threads.
+__global__ void __launch_bounds__(kAddThreads)
     AddTilesKernel(const double* sums, int64_t tiles, double* y) {
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < tiles; i += blockDim.x) sum += sums[i];
+#pragma unroll 4
+  for (int64_t i = threadIdx.x; i < tiles; i += kAddThreads) sum += sums[i];
   sum = BlockSum(sum);
   if (threadIdx.x == 0) *y = sum;
 }
@@ -73,10 +87,13 @@ absl::Status SumSquaresCuda(const KernelContext& c) {
   auto* sums = static_cast<double*>(c.workspace);
   WEFT_RETURN_IF_ERROR(DispatchCudaFloat(c.in(0).dtype(), [&](auto t) {
     using T = decltype(t);
-    return Launch(c, &TileSquaresKernel<T>, {GridFor(tiles, 1), kBlockThreads}, c.in(0).as<T>(), n,
-                  tiles, sums);
+    const auto kernel =
+        AlignedToPack(c.in(0).data) ? &TileSquaresKernel<kPackOf<T>, T> : &TileSquaresKernel<1, T>;
+    // A block for each tile, so that the last ones keep all multiprocessors busy.
+    const auto grid = static_cast<unsigned>(std::min<int64_t>(tiles, 1 << 20));
+    return Launch(c, kernel, {grid, kBlockThreads}, c.in(0).as<T>(), n, tiles, sums);
   }));
-  return Launch(c, &AddTilesKernel, {1, kBlockThreads}, sums, tiles, c.out(0).as<double>());
+  return Launch(c, &AddTilesKernel, {1, kAddThreads}, sums, tiles, c.out(0).as<double>());
 }
 
 __global__ void ClipScaleKernel(const double* sum_sq, double max_norm, float* scale, float* norm) {

@@ -159,7 +159,10 @@ class Bench {
     CudaTimer timer(stream_);
     const double seconds = timer.MedianSeconds(5, 4, [&] { Must(kernel(context)); });
     for (void* data : owned) cudaFree(data);
-    return {seconds, op.cost(cost)};
+    Cost total = op.cost(cost);
+    // What is added to is read too.
+    for (size_t i = 0; c.accumulates && i < results.size(); ++i) total.bytes += results[i].bytes();
+    return {seconds, total};
   }
 
   OpRegistry ops_;

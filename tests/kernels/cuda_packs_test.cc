@@ -76,15 +76,21 @@ TEST_P(CudaPacks, Norms) {
   // Rows too long for shared memory, and more rows than blocks.
   Expect("layer_norm_grad", {},
          {X({2, 12801}), X({2, 12801}), X({12801}), Wide({2}, -1, 1), Wide({2}, 0.5, 1)});
-  Expect("rms_norm_grad", {}, {X({540, 8}), X({540, 8}), X({8}), Wide({540}, 0.5, 1)});
+  Expect("rms_norm_grad", {}, {X({2200, 8}), X({2200, 8}), X({8}), Wide({2200}, 0.5, 1)});
+  // Too long for a team's registers.
+  Expect("layer_norm", {}, {X({2, 8200}), X({8200}), X({8200})});
+  Expect("rms_norm_grad", {}, {X({3, 8200}), X({3, 8200}), X({8200}), Wide({3}, 0.5, 1)});
 }
 
 TEST_P(CudaPacks, RopeAndSoftmax) {
   for (bool interleaved : {false, true}) {
     Expect("rope", {{"interleaved", interleaved}}, {X({2, 5, 3, 32})});
   }
-  Expect("softmax", {}, {X({5, 700})});
-  Expect("softmax_grad", {}, {X({5, 700}, 0, 1), X({5, 700})});
+  // Several rows a block, one, and rows too long for registers.
+  for (int64_t n : {700, 1101, 4096}) {
+    Expect("softmax", {}, {X({5, n})});
+    Expect("softmax_grad", {}, {X({5, n}, 0, 1), X({5, n})});
+  }
   Expect("softmax", {{"axis", int64_t{0}}}, {X({9, 300})});
 }
 
@@ -92,20 +98,32 @@ TEST_P(CudaPacks, Reductions) {
   for (const char* op : {"reduce_sum", "reduce_mean", "reduce_max"}) {
     Expect(op, {}, {X({3, 9000})});
     Expect(op, {{"axes", Ints{0}}}, {X({9000, 3})});
+    Expect(op, {{"axes", Ints{0}}}, {X({700, 64})});
     Expect(op, {{"axes", Ints{0, 2}}}, {X({5, 33, 40})});
     Expect(op, {{"axes", Ints{1}}}, {X({3, 50, 70})});
+    Expect(op, {{"axes", Ints{1}}}, {X({3, 50, 72})});
   }
-  Expect("sum_squares", {}, {X({1200000})});
+  for (int64_t n : {8195, 1200000}) Expect("sum_squares", {}, {X({n})});
 }
 
 TEST_P(CudaPacks, Tables) {
   Expect("embedding", {}, {Tokens({3, 50}, -1, 11), X({11, 32})});
   Expect("embedding_grad", {{"vocab", int64_t{11}}}, {Tokens({3, 50}, -1, 11), X({3, 50, 32})});
   Expect("embedding_grad", {{"vocab", int64_t{1500}}}, {Tokens({300}, 0, 1500), X({300, 16})});
-  const std::vector<HostTensor> head = {X({70, 16}), X({80, 16}), Tokens({70}, -1, 80)};
-  Expect("head_cross_entropy", {}, head);
-  Expect("head_cross_entropy_grad", {},
-         {head[0], head[1], head[2], Wide({70}, 8, 9), Wide({70}, -1, 1), Wide({70}, -1, 1)});
+  Expect("embedding_grad", {{"vocab", int64_t{9}}}, {Tokens({20}, -1, 9), X({20, 8200})});
+  struct Head {
+    int64_t rows, vocab, hidden;
+  };
+  // Aligned; and large enough for the products to have scratch, which starts at an odd address.
+  for (const auto& [rows, vocab, hidden] : {Head{70, 80, 16}, Head{271, 2100, 96}}) {
+    const std::vector<HostTensor> head = {X({rows, hidden}, -0.5, 0.5),
+                                          X({vocab, hidden}, -0.5, 0.5),
+                                          Tokens({rows}, -1, static_cast<int>(vocab))};
+    Expect("head_cross_entropy", {}, head);
+    Expect(
+        "head_cross_entropy_grad", {},
+        {head[0], head[1], head[2], Wide({rows}, 2, 3), Wide({rows}, -1, 1), Wide({rows}, -1, 1)});
+  }
   Expect("token_loss", {},
          {Wide({3000}, 2, 4), Wide({3000}), Tokens({3000}, -1, 9), Wide({}, 0.25, 0.5)});
 }
