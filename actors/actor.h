@@ -18,6 +18,7 @@
 #include "actors/channel.h"
 #include "actors/failure.h"
 #include "runtime/communicator.h"
+#include "runtime/device.h"
 #include "runtime/kernel.h"
 #include "runtime/plan.pb.h"
 #include "runtime/stream.h"
@@ -43,6 +44,8 @@ struct StepsInFlight {
 // What the executor gives its actors. All of it outlives them.
 struct ActorContext {
   const Plan& plan;
+  Device& device;
+  DeviceMessenger* messenger;  // null on a device without a queue, and where nothing is sent
   const std::vector<Buffer>& buffers;
   const Arena& arena;
   const KernelTable& kernels;

@@ -40,6 +40,8 @@ absl::StatusOr<std::unique_ptr<Actor>> AllReduceActor::Create(const ActorContext
                   AllReduceWorkspaceBytes(group.rank(), group.size(), NumElements(input.shape),
                                           input.logical.dtype)));
   actor->workspace_ = absl::MakeSpan(workspace, def.workspace_bytes());
+  WEFT_RETURN_IF_ERROR(
+      actor->communicator_->Reserve(NumElements(input.shape), input.logical.dtype, actor->monoid_));
   return actor;
 }
 
@@ -53,6 +55,7 @@ void AllReduceActor::Run(void* context, int64_t firing) {
   const Buffer& buffer = actor.input_.buffer();
   const int64_t sent = actor.communicator_->bytes_sent();
   actor.communicator_->LendWorkspace(actor.workspace_);
+  actor.communicator_->RunOn(actor.stream().native_stream());
   const absl::Status status = actor.communicator_->AllReduce(
       actor.input_.data(firing), actor.output_.data(firing), NumElements(buffer.shape),
       buffer.logical.dtype, actor.monoid_);

@@ -1,6 +1,5 @@
 #include "actors/compute_actor.h"
 
-#include <cstring>
 #include <map>
 #include <utility>
 
@@ -12,15 +11,6 @@
 
 namespace weft {
 namespace {
-
-// A call without a kernel.
-absl::Status Copy(const KernelContext& c) {
-  const int64_t bytes = c.out(0).elements() * SizeOf(c.out(0).dtype());
-  if (bytes > 0 && c.in(0).data != c.out(0).data) {
-    std::memmove(c.out(0).data, c.in(0).data, bytes);
-  }
-  return absl::OkStatus();
-}
 
 absl::Status CheckCopy(const std::vector<SlotOperand>& inputs,
                        const std::vector<SlotOperand>& outputs) {
@@ -51,7 +41,8 @@ absl::Status ComputeActor::AddCall(const ActorContext& context, int index,
                                    const KernelCallDef& def) {
   auto call = std::make_unique<Call>();
   call->op = def.name();
-  call->kernel = def.kernel().empty() ? &Copy : context.kernels.Find(def.kernel());
+  call->kernel =
+      def.kernel().empty() ? context.device.copy_kernel() : context.kernels.Find(def.kernel());
   if (call->kernel == nullptr) {
     return absl::NotFoundError(absl::StrCat("this device has no kernel `", def.kernel(), "`"));
   }
@@ -92,7 +83,8 @@ absl::Status ComputeActor::AddCall(const ActorContext& context, int index,
                      .attrs = &call->attrs,
                      .workspace = workspace,
                      .workspace_bytes = def.workspace_bytes(),
-                     .accumulate = {}};
+                     .accumulate = {},
+                     .device = context.device.state()};
   if (!call->accumulating.empty()) {
     call->arguments.accumulate = absl::MakeConstSpan(call->adds.get(), call->outputs.size());
   }
@@ -134,7 +126,8 @@ absl::Status ComputeActor::CutIntoParts() {
     parts_.push_back({this, begin, end, std::move(ports)});
     begin = end;
   }
-  if (begin < calls_.size()) parts_.push_back({this, begin, calls_.size(), {}});
+  // A firing enqueues something always, so that its end is the end of a task.
+  if (begin < calls_.size() || parts_.empty()) parts_.push_back({this, begin, calls_.size(), {}});
   return absl::OkStatus();
 }
 
@@ -165,6 +158,7 @@ absl::Status ComputeActor::Run(Call& call, int64_t firing) {
   for (int output : call.accumulating) {
     call.adds[output] = !call.output_slots[output].first_of_slot(firing);
   }
+  call.arguments.native_stream = stream().native_stream();
   return call.kernel(call.arguments);
 }
 

@@ -3,64 +3,31 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "actors/workspace.h"
-#include "runtime/reduce.h"
+#include "actors/exchange_setup.h"
 #include "runtime/status.h"
 
 namespace weft {
-namespace {
-
-ExchangeSide SideOf(const SlotOperand& operand) {
-  if (operand.absent()) return {};
-  const Buffer& buffer = operand.buffer();
-  return {.present = true, .box = buffer.box, .dtype = buffer.logical.dtype};
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Actor>> ExchangeActor::Create(const ActorContext& context,
                                                              int index) {
   const ExchangeDef& def = context.plan.actors(index).exchange();
+  WEFT_ASSIGN_OR_RETURN(ExchangeSetup setup, ExchangeSetup::Of(context, index));
   auto actor = std::unique_ptr<ExchangeActor>(new ExchangeActor(context, index));
-  WEFT_ASSIGN_OR_RETURN(actor->input_, SlotOperand::Resolve(context.plan, context.buffers, index,
-                                                            def.input(), /*is_output=*/false));
-  WEFT_ASSIGN_OR_RETURN(actor->output_, SlotOperand::Resolve(context.plan, context.buffers, index,
-                                                             def.output(), /*is_output=*/true));
   if (def.tag() < 0 || TagOf(def.tag()) >= Transport::kTagLimit) {
     return absl::InvalidArgumentError(absl::StrCat("tag ", def.tag()));
   }
   actor->tag_ = TagOf(def.tag());
-  if (def.monoid() < 0 || def.monoid() > static_cast<int>(Monoid::kLogAddExp)) {
-    return absl::InvalidArgumentError(absl::StrCat("monoid ", def.monoid()));
-  }
-  actor->monoid_ = static_cast<Monoid>(def.monoid());
-  if (!actor->input_.absent() && !actor->output_.absent() &&
-      actor->input_.buffer().logical != actor->output_.buffer().logical) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("from ", actor->input_.buffer().logical.ToString(), " to ",
-                     actor->output_.buffer().logical.ToString()));
-  }
-  if (!actor->output_.absent() && (def.combine() || def.fill_identity())) {
-    WEFT_RETURN_IF_ERROR(CheckReducible(actor->output_.buffer().logical.dtype, actor->monoid_));
-  }
-  WEFT_ASSIGN_OR_RETURN(actor->pieces_, PiecesOf(def, actor->rank_, context.plan.world_size(),
-                                                 SideOf(actor->input_), SideOf(actor->output_)));
-  if (context.transport == nullptr && actor->Travels()) {
+  if (context.transport == nullptr && setup.travels) {
     return absl::FailedPreconditionError("there is no transport to exchange over");
   }
-  WEFT_ASSIGN_OR_RETURN(actor->workspace_,
-                        WorkspaceAt(context.arena, def.workspace_offset(), def.workspace_bytes(),
-                                    actor->pieces_.workspace_bytes));
+  actor->monoid_ = setup.monoid;
+  actor->input_ = setup.input;
+  actor->output_ = setup.output;
+  actor->workspace_ = setup.workspace;
+  actor->pieces_ = std::move(setup.pieces);
   actor->send_requests_ = std::make_unique<Request[]>(actor->pieces_.sends.size());
   actor->receive_requests_ = std::make_unique<Request[]>(actor->pieces_.receives.size());
   return actor;
-}
-
-bool ExchangeActor::Travels() const {
-  for (const ExchangePieces::Piece& piece : pieces_.receives) {
-    if (piece.peer != rank_) return true;
-  }
-  return !pieces_.sends.empty();
 }
 
 void ExchangeActor::Fire(int64_t firing) {

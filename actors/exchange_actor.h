@@ -38,8 +38,6 @@ class ExchangeActor final : public Actor {
  private:
   ExchangeActor(const ActorContext& context, int index)
       : Actor(context, index), transport_(context.transport), rank_(context.plan.rank()) {}
-  // Whether anything goes to or comes from another rank.
-  bool Travels() const;
   void Fire(int64_t firing) override;
   static void Post(void* actor, int64_t firing);
   static void Finish(void* actor, int64_t firing);

@@ -8,8 +8,6 @@
 #include "actors/actor_factory.h"
 #include "actors/plan_check.h"
 #include "actors/stall_report.h"
-#include "runtime/cpu_communicator.h"
-#include "runtime/cpu_stream.h"
 #include "runtime/logging.h"
 #include "runtime/status.h"
 
@@ -26,11 +24,20 @@ int64_t EntriesOf(const Plan& plan, const Actor& actor) {
   return waits + actor.tasks();
 }
 
+// Whether an actor of the plan runs kernels on this stream.
+Device::Work WorkOf(const Plan& plan, const StreamDef& stream) {
+  for (int a : stream.order()) {
+    if (plan.actors(a).has_compute()) return Device::Work::kCompute;
+  }
+  return Device::Work::kTransfer;
+}
+
 }  // namespace
 
 Executor::Executor(Plan plan, ExecutorOptions options)
     : plan_(std::move(plan)),
       options_(std::move(options)),
+      device_(options_.device != nullptr ? *options_.device : cpu_),
       failure_(plan_.rank(), options_.transport) {}
 
 Executor::~Executor() {
@@ -39,11 +46,6 @@ Executor::~Executor() {
 }
 
 absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(Plan plan, ExecutorOptions options) {
-  if (!options.make_stream) {
-    options.make_stream = [](const std::string& name, int64_t capacity) {
-      return std::make_unique<CpuStream>(name, capacity);
-    };
-  }
   auto executor = std::unique_ptr<Executor>(new Executor(std::move(plan), std::move(options)));
   WEFT_RETURN_IF_ERROR(
       Annotate(executor->Build(), absl::StrCat("plan of rank ", executor->plan_.rank())));
@@ -59,13 +61,18 @@ absl::Status Executor::Build() {
                                                    " ranks; this is rank ", transport->rank(),
                                                    " of ", transport->size()));
   }
-  WEFT_ASSIGN_OR_RETURN(arena_, Arena::Allocate(plan_.arena_bytes()));
+  WEFT_ASSIGN_OR_RETURN(arena_, device_.Allocate(plan_.arena_bytes()));
   WEFT_ASSIGN_OR_RETURN(buffers_, LoadBuffers(plan_, arena_, options_.variables));
   for (const ChannelDef& def : plan_.channels()) {
     channels_.push_back(std::make_unique<Channel>(def));
   }
+  if (device_.queue() != nullptr && transport != nullptr && transport->size() > 1) {
+    WEFT_ASSIGN_OR_RETURN(messenger_, device_.queue()->MakeMessenger(*transport));
+  }
   const ActorContext context{
       .plan = plan_,
+      .device = device_,
+      .messenger = messenger_.get(),
       .buffers = buffers_,
       .arena = arena_,
       .kernels = options_.kernels,
@@ -89,7 +96,12 @@ absl::Status Executor::Build() {
       capacity += kStepsAhead * EntriesOf(plan_, *actors_[a]);
     }
     lane.ends.resize((kStepsAhead + 1) * lane.order.size());
-    lane.stream = options_.make_stream(def.name(), capacity);
+    if (options_.make_stream) {
+      lane.stream = options_.make_stream(def.name(), capacity);
+    } else {
+      WEFT_ASSIGN_OR_RETURN(lane.stream,
+                            device_.MakeStream(def.name(), capacity, WorkOf(plan_, def)));
+    }
     for (Actor* actor : lane.order) actor->set_stream(lane.stream.get());
   }
   return absl::OkStatus();
@@ -114,9 +126,9 @@ absl::StatusOr<Communicator*> Executor::CommunicatorOf(const AllReduceDef& def) 
   }
   // Exchanges have the even tags.
   WEFT_ASSIGN_OR_RETURN(
-      slot, CpuCommunicator::Create(*options_.transport,
-                                    std::vector<int>(def.ranks().begin(), def.ranks().end()),
-                                    2 * static_cast<uint32_t>(def.communicator()) + 1));
+      slot, device_.MakeCommunicator(*options_.transport,
+                                     std::vector<int>(def.ranks().begin(), def.ranks().end()),
+                                     2 * static_cast<uint32_t>(def.communicator()) + 1));
   return slot.get();
 }
 
@@ -184,6 +196,7 @@ absl::Status Executor::Await(int64_t launch) {
       if (!Watch()) return failure_.status();
     }
   }
+  ReportBreakdown();
   failure_.Poll();
   return failure_.status();
 }
@@ -193,7 +206,28 @@ void Executor::ServeReport() {
   options_.on_report(StallReport(*this));
 }
 
+void Executor::ReportBreakdown() {
+  for (const Lane& lane : lanes_) {
+    const std::optional<Stream::Breakdown> breakdown = lane.stream->breakdown();
+    if (!breakdown) continue;
+    std::string where = absl::StrCat("stream `", lane.stream->name(), "`");
+    for (int64_t launch = std::max<int64_t>(launched_ - kStepsAhead, 0); launch <= launched_;
+         ++launch) {
+      const size_t entries = launch == launched_ ? lane.next : lane.order.size();
+      for (size_t entry = 0; entry < entries; ++entry) {
+        if (EndOf(lane, launch, entry) <= breakdown->completed) continue;
+        const int64_t step = steps_.number[launch % StepsInFlight::kInFlight] + 1;
+        absl::StrAppend(&where, ", actor `", lane.order[entry]->name(), "` or one after it, ",
+                        options_.step_word, " ", step);
+        return failure_.Set(Annotate(breakdown->status, where));
+      }
+    }
+    return failure_.Set(Annotate(breakdown->status, where));
+  }
+}
+
 bool Executor::Watch() {
+  ReportBreakdown();
   failure_.Poll();
   ServeReport();
   const auto now = std::chrono::steady_clock::now();

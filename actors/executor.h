@@ -16,6 +16,8 @@
 #include "absl/status/statusor.h"
 #include "actors/actor.h"
 #include "runtime/arena.h"
+#include "runtime/cpu_device.h"
+#include "runtime/device.h"
 #include "runtime/kernel.h"
 #include "runtime/plan.pb.h"
 #include "runtime/stream.h"
@@ -27,8 +29,10 @@ class StallReport;
 
 // What a plan needs from outside; functions and what they refer to outlive the executor.
 struct ExecutorOptions {
-  // CPU kernels by name.
+  // The device's kernels by name.
   const KernelTable& kernels;
+  // Where the plan runs; null: the CPU.
+  Device* device = nullptr;
   // May be null if the plan sends nothing. The first failure of the rank poisons it.
   Transport* transport = nullptr;
   // Memory of the variables that the plan names.
@@ -44,7 +48,7 @@ struct ExecutorOptions {
   std::string step_word = "step";
   // Gets the stall report when one was asked for; on the actor thread.
   std::function<void(const StallReport&)> on_report;
-  // Makes a stream that holds `capacity` entries; by default a CpuStream.
+  // Makes a stream that holds `capacity` entries; by default the device does.
   std::function<std::unique_ptr<Stream>(const std::string& name, int64_t capacity)> make_stream;
 };
 
@@ -120,15 +124,20 @@ class Executor {
   void ServeReport();
   // One look at progress, deadline and requests while waiting. False once waiting is useless.
   bool Watch();
+  // Fails the rank if the device has failed, naming the firing that was under way.
+  void ReportBreakdown();
 
   const Plan plan_;
   const ExecutorOptions options_;
+  CpuDevice cpu_;
+  Device& device_;
   Failure failure_;
   Arena arena_;
   std::vector<Buffer> buffers_;
   StepsInFlight steps_;
   std::vector<std::unique_ptr<Channel>> channels_;
   std::map<int, std::unique_ptr<Communicator>> communicators_;  // by AllReduceDef.communicator
+  std::unique_ptr<DeviceMessenger> messenger_;  // of a device with memory of its own
   std::vector<std::unique_ptr<Actor>> actors_;
   std::vector<Lane> lanes_;  // destroyed first: their workers use all above
   int64_t launched_ = 0;

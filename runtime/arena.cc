@@ -18,24 +18,16 @@ absl::StatusOr<Arena> Arena::Allocate(int64_t bytes) {
   if (bytes < 0) {
     return absl::InvalidArgumentError(absl::StrCat("an arena of ", bytes, " bytes"));
   }
-  Arena arena;
-  if (bytes == 0) {
-    arena.data_ = nothing;
-    return arena;
-  }
+  if (bytes == 0) return Adopt(nothing, 0, [](void*, int64_t) {});
   void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
-    return absl::ResourceExhaustedError(absl::StrCat("no memory for an arena of ", bytes, " bytes"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for an arena of ", bytes, " bytes"));
   }
   if (bytes >= kHugePage) madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-  arena.data_ = static_cast<std::byte*>(data);
-  arena.bytes_ = bytes;
-  return arena;
-}
-
-Arena::~Arena() {
-  if (bytes_ > 0) munmap(data_, static_cast<size_t>(bytes_));
+  return Adopt(data, bytes,
+               [](void* memory, int64_t size) { munmap(memory, static_cast<size_t>(size)); });
 }
 
 }  // namespace weft

@@ -1,5 +1,5 @@
-// Copying between dense buffers that hold different boxes of one logical tensor: what conversions of
-// layout, feeds, fetches and checkpoints do on a rank.
+// Copying between dense buffers that hold different boxes of one logical tensor: what conversions
+// of layout, feeds, fetches and checkpoints do on a rank.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace weft {
 
-// A prepared copy of `region` between a buffer dense over the box `from` and one dense over `to`. Its
-// size does not grow with the number of runs, and running it allocates nothing. Any thread.
+// A prepared copy of `region` between a buffer dense over the box `from` and one dense over `to`.
+// Its size does not grow with the number of runs, and running it allocates nothing. Any thread.
 class BoxCopy {
  public:
   BoxCopy() = default;
@@ -30,13 +30,8 @@ class BoxCopy {
   int64_t from_offset() const { return from_offset_; }
   int64_t to_offset() const { return to_offset_; }
 
-  // The buffers must not overlap.
-  void Copy(const void* from, void* to) const;
-  // to = monoid(to, from). The pair of dtype and monoid has passed CheckReducible (runtime/reduce.h).
-  void Combine(Monoid monoid, const void* from, void* to) const;
-
- private:
-  // Along one dimension: `count` positions from local index `from` at the source, `to` at the target.
+  // How the copy is made up, for devices that run it themselves. Along one dimension: `count`
+  // positions from local index `from` at the source, `to` at the target.
   struct Run {
     int64_t from = 0;
     int64_t to = 0;
@@ -48,6 +43,17 @@ class BoxCopy {
     int64_t from_stride = 0;
     int64_t to_stride = 0;
   };
+  // Outermost first; none if there is nothing to copy. Elements of the innermost are adjacent.
+  absl::Span<const Level> levels() const { return levels_; }
+  DType dtype() const { return dtype_; }
+
+  // The buffers must not overlap.
+  void Copy(const void* from, void* to) const;
+  // to = monoid(to, from). The pair of dtype and monoid has passed CheckReducible
+  // (runtime/reduce.h).
+  void Combine(Monoid monoid, const void* from, void* to) const;
+
+ private:
   static absl::InlinedVector<Run, 2> RunsOf(const IndexSet& from, const IndexSet& to,
                                             const IndexSet& region);
   template <typename Visit>
@@ -60,7 +66,7 @@ class BoxCopy {
   bool to_contiguous_ = true;
   int64_t from_offset_ = 0;
   int64_t to_offset_ = 0;
-  absl::InlinedVector<Level, 4> levels_;  // outermost first; none if there is nothing to copy
+  absl::InlinedVector<Level, 4> levels_;
 };
 
 // Copies what the boxes share; a convenience where it is done once.

@@ -41,6 +41,13 @@ class Communicator {
   // A reduction that needs more than is lent (collective_bytes.h says what it needs) allocates its
   // own.
   void LendWorkspace(absl::Span<std::byte> workspace) { lent_ = workspace; }
+  // The native stream of calls from here on; nullptr where calls block.
+  void RunOn(void* native_stream) { native_stream_ = native_stream; }
+  // Gets ready whatever an AllReduce of this size needs, so that none allocates while steps run.
+  virtual absl::Status Reserve(int64_t count, DType dtype, Monoid monoid) {
+    (void)count, (void)dtype, (void)monoid;
+    return absl::OkStatus();
+  }
 
   // out = m over ranks of in, `count` elements. out == in is allowed.
   virtual absl::Status AllReduce(const void* in, void* out, int64_t count, DType dtype,
@@ -69,12 +76,14 @@ class Communicator {
       : world_ranks_(std::move(world_ranks)), rank_(rank) {}
   void CountSent(int64_t bytes) { bytes_sent_ += bytes; }
   absl::Span<std::byte> lent() const { return lent_; }
+  void* native_stream() const { return native_stream_; }
 
  private:
   const std::vector<int> world_ranks_;
   const int rank_;
   int64_t bytes_sent_ = 0;
   absl::Span<std::byte> lent_;
+  void* native_stream_ = nullptr;
 };
 
 }  // namespace weft

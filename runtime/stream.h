@@ -1,12 +1,14 @@
-// Stream: an ordered queue of asynchronous work. Event: a point in it. Actors launch work on streams
-// and never wait for it; streams wait for one another's events. There is a stream for each kind of
-// device, and a seeded one in the tests.
+// Stream: an ordered queue of asynchronous work. Event: a point in it. Actors launch work on
+// streams and never wait for it; streams wait for one another's events. There is a stream for each
+// kind of device, and a seeded one in the tests.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "runtime/progress.h"
 
 namespace weft {
@@ -35,12 +37,16 @@ struct Task {
 // Enqueue, Wait and Record belong to one thread (the actor thread); the rest to any.
 class Stream {
  public:
-  explicit Stream(std::string name) : name_(std::move(name)) {}
+  // `native_stream`: on which tasks enqueue what they do, where they run as soon as they are
+  // enqueued (cudaStream_t on CUDA); nullptr: a task is done when it returns.
+  explicit Stream(std::string name, void* native_stream = nullptr)
+      : name_(std::move(name)), native_stream_(native_stream) {}
   virtual ~Stream() = default;
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
   const std::string& name() const { return name_; }
+  void* native_stream() const { return native_stream_; }
 
   // Appends a task. Blocks only if the stream is full.
   void Enqueue(const Task& task) {
@@ -60,12 +66,21 @@ class Stream {
   int64_t submitted() const { return submitted_; }
   const Progress& completed() const { return completed_; }
 
+  // Why the stream does nothing any more, and how much it had completed by then, if its device
+  // failed. All entries count as completed since. Any thread.
+  struct Breakdown {
+    absl::Status status;
+    int64_t completed = 0;
+  };
+  virtual std::optional<Breakdown> breakdown() const { return std::nullopt; }
+
  protected:
   virtual void Push(const Task& task) = 0;
   Progress completed_;
 
  private:
   const std::string name_;
+  void* const native_stream_;
   int64_t submitted_ = 0;
 };
 

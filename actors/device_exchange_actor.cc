@@ -1,0 +1,86 @@
+#include "actors/device_exchange_actor.h"
+
+#include <utility>
+
+#include "actors/exchange_setup.h"
+#include "runtime/status.h"
+
+namespace weft {
+
+absl::StatusOr<std::unique_ptr<Actor>> DeviceExchangeActor::Create(const ActorContext& context,
+                                                                   int index) {
+  WEFT_ASSIGN_OR_RETURN(ExchangeSetup setup, ExchangeSetup::Of(context, index));
+  if (context.messenger == nullptr && setup.travels) {
+    return absl::FailedPreconditionError("there is no transport to exchange over");
+  }
+  auto actor = std::unique_ptr<DeviceExchangeActor>(new DeviceExchangeActor(context, index));
+  std::vector<BoxCopy> copies;
+  for (const ExchangePieces::Piece& piece : setup.pieces.sends) copies.push_back(piece.copy);
+  for (const ExchangePieces::Piece& piece : setup.pieces.receives) copies.push_back(piece.copy);
+  WEFT_ASSIGN_OR_RETURN(actor->copies_, actor->queue_.Prepare(copies));
+  actor->monoid_ = setup.monoid;
+  actor->input_ = setup.input;
+  actor->output_ = setup.output;
+  actor->workspace_ = setup.workspace;
+  actor->pieces_ = std::move(setup.pieces);
+  actor->sends_.reserve(actor->pieces_.sends.size());
+  actor->receives_.reserve(actor->pieces_.receives.size());
+  return actor;
+}
+
+void DeviceExchangeActor::Fire(int64_t firing) {
+  stream().Enqueue({.run = &Run, .context = this, .argument = firing});
+}
+
+void DeviceExchangeActor::Run(void* context, int64_t firing) {
+  DeviceExchangeActor& actor = *static_cast<DeviceExchangeActor*>(context);
+  if (actor.failed()) return;
+  const absl::Status status = actor.EnqueueFiring(firing);
+  if (!status.ok()) actor.Fail("exchange", firing, status);
+}
+
+absl::Status DeviceExchangeActor::EnqueueFiring(int64_t firing) {
+  void* const native = stream().native_stream();
+  auto* input = static_cast<std::byte*>(input_.data(firing));
+  auto* output = static_cast<std::byte*>(output_.data(firing));
+  if (pieces_.fills) {
+    const Buffer& buffer = output_.buffer();
+    WEFT_RETURN_IF_ERROR(queue_.FillIdentity(buffer.logical.dtype, monoid_, output,
+                                             NumElements(buffer.shape), native));
+  }
+  sends_.clear();
+  receives_.clear();
+  int64_t sent = 0;
+  for (size_t i = 0; i < pieces_.sends.size(); ++i) {
+    const ExchangePieces::Piece& piece = pieces_.sends[i];
+    std::byte* data = input + piece.copy.from_offset();
+    if (piece.staging >= 0) {
+      data = workspace_ + piece.staging;
+      WEFT_RETURN_IF_ERROR(copies_->Copy(static_cast<int>(i), input, data, native));
+    }
+    sends_.push_back({piece.peer, data, piece.copy.bytes()});
+    sent += piece.copy.bytes();
+  }
+  for (const ExchangePieces::Piece& piece : pieces_.receives) {
+    if (piece.peer == rank_) continue;
+    std::byte* const data =
+        piece.staging >= 0 ? workspace_ + piece.staging : output + piece.copy.to_offset();
+    receives_.push_back({piece.peer, data, piece.copy.bytes()});
+  }
+  if (!sends_.empty() || !receives_.empty()) {
+    WEFT_RETURN_IF_ERROR(messenger_->Exchange(sends_, receives_, native));
+    CountSent(firing, sent);
+  }
+  for (size_t i = 0; i < pieces_.receives.size(); ++i) {
+    const ExchangePieces::Piece& piece = pieces_.receives[i];
+    const bool self = piece.peer == rank_;
+    if (!self && piece.staging < 0) continue;  // in place already
+    const void* source = self ? input : workspace_ + piece.staging;
+    const int copy = static_cast<int>(pieces_.sends.size() + i);
+    WEFT_RETURN_IF_ERROR(piece.combines ? copies_->Combine(copy, monoid_, source, output, native)
+                                        : copies_->Copy(copy, source, output, native));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace weft

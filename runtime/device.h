@@ -1,0 +1,135 @@
+// Device: where a rank computes. It owns what differs between kinds of devices: memory, streams,
+// collectives, and how data crosses between the host and it. Plans, actors and sessions are the
+// same on all.
+//
+// A device whose memory is the host's (CPU) has no queue(): actors touch tensors with loads and
+// stores, in tasks that run on a stream's worker. One with memory of its own (CUDA) has: tasks run
+// on the actor thread as soon as they are enqueued, and themselves enqueue work on the native
+// stream.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "runtime/arena.h"
+#include "runtime/box_copy.h"
+#include "runtime/communicator.h"
+#include "runtime/dtype.h"
+#include "runtime/kernel.h"
+#include "runtime/monoid.h"
+#include "runtime/stream.h"
+#include "runtime/transport.h"
+
+namespace weft {
+
+// Copies between boxes, prepared for one device. Calls enqueue on a native stream and return; they
+// belong to the actor thread. Errors: the device's own, in its words.
+class DeviceBoxCopies {
+ public:
+  virtual ~DeviceBoxCopies() = default;
+  // As BoxCopy::Copy and BoxCopy::Combine for copy number `index`; device memory.
+  virtual absl::Status Copy(int index, const void* from, void* to, void* native_stream) = 0;
+  virtual absl::Status Combine(int index, Monoid monoid, const void* from, void* to,
+                               void* native_stream) = 0;
+};
+
+// Messages between all ranks of a transport, of memory of the device.
+class DeviceMessenger {
+ public:
+  struct Message {
+    int peer = 0;  // world rank
+    void* data = nullptr;
+    int64_t bytes = 0;
+  };
+
+  virtual ~DeviceMessenger() = default;
+  // Enqueues all as one: what a rank sends to another meets what that one receives from it in the
+  // order listed. The actor thread. A failure poisons the transport.
+  virtual absl::Status Exchange(absl::Span<const Message> sends, absl::Span<const Message> receives,
+                                void* native_stream) = 0;
+};
+
+// What a device with memory of its own enqueues on native streams. All calls return at once and
+// belong to the actor thread; errors are the device's own, in its words.
+class DeviceQueue {
+ public:
+  virtual ~DeviceQueue() = default;
+
+  // Between staging memory (Device::AllocateStaging) and device memory.
+  virtual absl::Status CopyIn(void* device, const void* host, int64_t bytes,
+                              void* native_stream) = 0;
+  virtual absl::Status CopyOut(void* host, const void* device, int64_t bytes,
+                               void* native_stream) = 0;
+  // Calls `function` once all before it is done, on a thread of the device's; what follows waits
+  // for its return. It must not call the device.
+  virtual absl::Status CallHost(void (*function)(void*), void* argument, void* native_stream) = 0;
+  // As weft::FillIdentity.
+  virtual absl::Status FillIdentity(DType dtype, Monoid monoid, void* data, int64_t count,
+                                    void* native_stream) = 0;
+  // May wait for the device: before steps run, not while they do.
+  virtual absl::StatusOr<std::unique_ptr<DeviceBoxCopies>> Prepare(
+      absl::Span<const BoxCopy> copies) = 0;
+  // Every rank of the transport calls it, in the same order among other calls that make
+  // communicators. Blocks until they have met.
+  virtual absl::StatusOr<std::unique_ptr<DeviceMessenger>> MakeMessenger(Transport& transport) = 0;
+};
+
+// Owned by whoever owns the rank (launcher, test); outlives all that it made. Unless said otherwise
+// calls belong to one thread at a time, the rank's.
+class Device {
+ public:
+  virtual ~Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  // For people: "CPU", "CUDA device 0 (NVIDIA H200)".
+  const std::string& name() const { return name_; }
+  // nullptr: the device's memory is the host's.
+  virtual DeviceQueue* queue() { return nullptr; }
+
+  // Device memory, zeroed. ResourceExhausted, naming the device and how much it has left.
+  virtual absl::StatusOr<Arena> Allocate(int64_t bytes) = 0;
+  // Host memory from which and to which the queue copies.
+  virtual absl::StatusOr<Arena> AllocateStaging(int64_t bytes) = 0;
+  // Copies a variable's contents; returns when done. Nothing that touches it is under way.
+  virtual absl::Status Write(void* device, const void* host, int64_t bytes) = 0;
+  virtual absl::Status Read(void* host, const void* device, int64_t bytes) = 0;
+
+  // What runs on a stream: kernels, or transfers, which are few, short and awaited by others.
+  enum class Work { kCompute, kTransfer };
+  // A stream that holds `capacity` entries without blocking whoever enqueues.
+  virtual absl::StatusOr<std::unique_ptr<Stream>> MakeStream(const std::string& name,
+                                                             int64_t capacity, Work work) = 0;
+  // A communicator of `ranks`, distinct ranks of `transport`, this one among them; all its messages
+  // carry `tag`. All members call it, and in one order where they are members of several. Blocks
+  // until they have met where the device needs that.
+  virtual absl::StatusOr<std::unique_ptr<Communicator>> MakeCommunicator(Transport& transport,
+                                                                         std::vector<int> ranks,
+                                                                         uint32_t tag) = 0;
+  // Copies input 0 to output 0, of equal size.
+  virtual Kernel copy_kernel() const = 0;
+
+  // Bytes that variables and arenas may take; 0: as much as the host has.
+  virtual int64_t memory_bytes() const { return 0; }
+  // Arithmetic operations a second of matrix products by the maker's word; 0: to be measured.
+  virtual double peak_flops(DType) const { return 0; }
+
+  // What the kernels of this rank share; nullptr if they share nothing.
+  DeviceState* state() const { return state_.get(); }
+  void set_state(std::unique_ptr<DeviceState> state) { state_ = std::move(state); }
+
+ protected:
+  explicit Device(std::string name) : name_(std::move(name)) {}
+
+ private:
+  const std::string name_;
+  std::unique_ptr<DeviceState> state_;
+};
+
+}  // namespace weft
