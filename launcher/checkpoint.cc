@@ -128,15 +128,20 @@ void Prune(const std::string& dir, size_t keep) {
 
 absl::Status WriteRankFile(const std::string& path, int64_t step, VariableStore& variables) {
   std::vector<SafetensorsWriter::Tensor> tensors;
-  std::vector<const void*> data;
   std::map<std::string, std::string> metadata = {{"step", absl::StrCat(step)}};
   for (auto& [name, entry] : variables.entries()) {
     tensors.push_back({name, {entry.box.shape(), entry.spec.dtype}});
-    data.push_back(entry.memory.data());
     metadata["box/" + name] = entry.box.ToString();
     metadata["shape/" + name] = ToString(entry.spec.shape);
   }
-  return WriteSafetensors(path, tensors, data, metadata);
+  WEFT_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsWriter> writer,
+                        SafetensorsWriter::Create(path, std::move(tensors), std::move(metadata)));
+  for (const auto& [name, entry] : variables.entries()) {
+    Arena copy;  // one variable's at a time
+    WEFT_ASSIGN_OR_RETURN(const std::byte* const contents, variables.Contents(entry, copy));
+    WEFT_RETURN_IF_ERROR(writer->Write(name, 0, contents, entry.memory.bytes()));
+  }
+  return writer->Commit();
 }
 
 }  // namespace
@@ -281,7 +286,7 @@ absl::StatusOr<int64_t> RestoreCheckpoint(const std::string& folder, const Job& 
   }
   for (auto& [name, entry] : variables.entries()) {
     const SafetensorsEntry* found = file.Find(name);
-    std::memcpy(entry.memory.data(), file.data(*found), found->spec.bytes());
+    WEFT_RETURN_IF_ERROR(variables.SetContents(entry, file.data(*found)));
   }
   return finished;
 }

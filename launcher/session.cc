@@ -44,20 +44,30 @@ absl::Status Session::BindVariables(const Program& program) {
                           variables_.Add(variable.name, info.spec,
                                          BoxOf(info.spec.shape, info.layout, mesh, index), &added));
     if (!added) continue;
-    const Kernel kernel = kernels_.Find(variable.init_op);
-    if (kernel == nullptr) {
-      return absl::UnimplementedError(absl::StrCat("variable '", variable.name, "': op '",
-                                                   variable.init_op,
-                                                   "' has no kernel on this device"));
-    }
-    const Operand output = entry->operand();
-    KernelContext context;
-    context.outputs = absl::MakeConstSpan(&output, 1);
-    context.attrs = &variable.init_attrs;
     WEFT_RETURN_IF_ERROR(
-        Annotate(kernel(context), absl::StrCat("initialising '", variable.name, "'")));
+        Annotate(Initialise(variable, *entry), absl::StrCat("initialising '", variable.name, "'")));
   }
   return absl::OkStatus();
+}
+
+absl::Status Session::Initialise(const Variable& variable, VariableStore::Entry& entry) {
+  const Kernel kernel = kernels_.Find(variable.init_op);
+  if (kernel == nullptr) {
+    return absl::UnimplementedError(
+        absl::StrCat("op '", variable.init_op, "' has no kernel on the CPU"));
+  }
+  Operand output = entry.operand();
+  Arena host;
+  const bool on_host = place_.device == nullptr || place_.device->queue() == nullptr;
+  if (!on_host) {
+    WEFT_ASSIGN_OR_RETURN(host, Arena::Allocate(entry.memory.bytes()));
+    output.data = host.data();
+  }
+  KernelContext context;
+  context.outputs = absl::MakeConstSpan(&output, 1);
+  context.attrs = &variable.init_attrs;
+  WEFT_RETURN_IF_ERROR(kernel(context));
+  return on_host ? absl::OkStatus() : variables_.SetContents(entry, host.data());
 }
 
 absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
@@ -66,6 +76,9 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
                                                                  std::string step_word) {
   auto runnable = std::make_unique<Runnable>();
   CompileOptions within = options;
+  if (within.memory_bytes == 0 && place_.device != nullptr) {
+    within.memory_bytes = place_.device->memory_bytes();
+  }
   if (within.memory_bytes == 0) {
     within.memory_bytes = MachineMemoryBytes() / (StartedByMpi() ? LaunchedLocalRanks() : size());
   }
@@ -79,15 +92,17 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
   }
   WEFT_ASSIGN_OR_RETURN(runnable->plan_, InstantiatePlan(runnable->program_, rank()));
   WEFT_RETURN_IF_ERROR(BindVariables(runnable->program_));
-  ExecutorOptions executor_options{.kernels = kernels_,
-                                   .transport = &transport_,
-                                   .variables = [this](std::string_view name) -> void* {
-                                     VariableStore::Entry* entry = variables_.Find(name);
-                                     return entry == nullptr ? nullptr : entry->memory.data();
-                                   },
-                                   .feed = std::move(feed),
-                                   .fetch = std::move(fetch),
-                                   .step_word = std::move(step_word)};
+  ExecutorOptions executor_options{
+      .kernels = place_.kernels != nullptr ? *place_.kernels : kernels_,
+      .device = place_.device,
+      .transport = &transport_,
+      .variables = [this](std::string_view name) -> void* {
+        VariableStore::Entry* entry = variables_.Find(name);
+        return entry == nullptr ? nullptr : entry->memory.data();
+      },
+      .feed = std::move(feed),
+      .fetch = std::move(fetch),
+      .step_word = std::move(step_word)};
   if (watch_ != nullptr) {
     executor_options.on_report = [this](const StallReport& report) { watch_->Answer(report); };
   }

@@ -15,6 +15,12 @@
 
 namespace weft {
 
+// Where a session's variables lie and its plans run; by default on the CPU.
+struct SessionPlace {
+  Device* device = nullptr;              // outlives the session
+  const KernelTable* kernels = nullptr;  // the device's
+};
+
 class Session {
  public:
   // Writes this rank's box of input `name` for (step, microbatch). Feed and Fetch are called on
@@ -60,10 +66,16 @@ class Session {
   };
 
   // `transport` gives rank and size and outlives the session; so do `ops`, `kernels` and `watch`,
-  // which watches over what runs; null: nobody does.
+  // which watches over what runs; null: nobody does. `kernels` are the CPU's: they initialise
+  // variables, wherever these lie, and run the plans unless there is another place for them.
   Session(const OpRegistry& ops, const KernelTable& kernels, Transport& transport,
-          StallWatch* watch = nullptr)
-      : ops_(ops), kernels_(kernels), transport_(transport), watch_(watch) {}
+          StallWatch* watch = nullptr, const SessionPlace& place = {})
+      : ops_(ops),
+        kernels_(kernels),
+        transport_(transport),
+        watch_(watch),
+        place_(place),
+        variables_(place.device) {}
 
   // Compiles `graph`, makes and initialises the variables that are new, and builds the executor.
   // Every rank calls it with the same graph. ResourceExhausted where the rank has not the memory.
@@ -81,11 +93,13 @@ class Session {
   // Variables that are there already lie as they lie: facts for the layouts of a further program.
   void AnnotateVariables(Graph& graph) const;
   absl::Status BindVariables(const Program& program);
+  absl::Status Initialise(const Variable& variable, VariableStore::Entry& entry);
 
   const OpRegistry& ops_;
   const KernelTable& kernels_;
   Transport& transport_;
   StallWatch* const watch_;
+  const SessionPlace place_;
   VariableStore variables_;
   std::map<std::string, Layout> layouts_;  // of all variables, those of other stages too
 };

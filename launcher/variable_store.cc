@@ -19,9 +19,20 @@ absl::StatusOr<VariableStore::Entry*> VariableStore::Add(const std::string& name
     }
     return &entry;
   }
-  WEFT_ASSIGN_OR_RETURN(Arena memory, Arena::Allocate(box.elements() * SizeOf(spec.dtype)));
+  WEFT_ASSIGN_OR_RETURN(Arena memory, device_.Allocate(box.elements() * SizeOf(spec.dtype)));
   Entry entry{spec, box, std::move(memory)};
   return &entries_.emplace(name, std::move(entry)).first->second;
+}
+
+absl::StatusOr<const std::byte*> VariableStore::Contents(const Entry& entry, Arena& copy) const {
+  if (device_.queue() == nullptr) return entry.memory.data();
+  WEFT_ASSIGN_OR_RETURN(copy, Arena::Allocate(entry.memory.bytes()));
+  WEFT_RETURN_IF_ERROR(device_.Read(copy.data(), entry.memory.data(), entry.memory.bytes()));
+  return copy.data();
+}
+
+absl::Status VariableStore::SetContents(Entry& entry, const void* contents) {
+  return device_.Write(entry.memory.data(), contents, entry.memory.bytes());
 }
 
 VariableStore::Entry* VariableStore::Find(std::string_view name) {
