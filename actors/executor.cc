@@ -1,6 +1,7 @@
 #include "actors/executor.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,6 +23,17 @@ int64_t EntriesOf(const Plan& plan, const Actor& actor) {
   int64_t waits = actor.def().inputs_size();
   for (int id : actor.def().outputs()) waits += plan.channels(id).consumers_size();
   return waits + actor.tasks();
+}
+
+// The ranks with which exchanges of the plan exchange anything.
+std::vector<int> PeersOf(const Plan& plan) {
+  std::set<int> peers;
+  for (const ActorDef& actor : plan.actors()) {
+    for (const PieceDef& piece : actor.exchange().sends()) peers.insert(piece.peer());
+    for (const PieceDef& piece : actor.exchange().receives()) peers.insert(piece.peer());
+  }
+  peers.erase(plan.rank());
+  return {peers.begin(), peers.end()};
 }
 
 // Whether an actor of the plan runs kernels on this stream.
@@ -67,7 +79,8 @@ absl::Status Executor::Build() {
     channels_.push_back(std::make_unique<Channel>(def));
   }
   if (device_.queue() != nullptr && transport != nullptr && transport->size() > 1) {
-    WEFT_ASSIGN_OR_RETURN(messenger_, device_.queue()->MakeMessenger(*transport));
+    WEFT_ASSIGN_OR_RETURN(messenger_,
+                          device_.queue()->MakeMessenger(*transport, PeersOf(plan_)));
   }
   const ActorContext context{
       .plan = plan_,
@@ -197,6 +210,11 @@ absl::Status Executor::Await(int64_t launch) {
     }
   }
   ReportBreakdown();
+  const absl::Status fault = device_.TakeFault();
+  if (!fault.ok()) {
+    const int64_t step = steps_.number[launch % StepsInFlight::kInFlight] + 1;
+    failure_.Set(Annotate(fault, absl::StrCat(options_.step_word, " ", step, " or the next")));
+  }
   failure_.Poll();
   return failure_.status();
 }

@@ -1,18 +1,35 @@
-# Turns on the CUDA language for WEFT_CUDA, or refuses it.
+# Decides WEFT_CUDA where it is AUTO, and turns on the CUDA language for ON.
+#
+# Architectures: CMAKE_CUDA_ARCHITECTURES (a list such as "80;90a"); by default that of the GPUs seen
+# here, or 90a (H100, H200) where none is seen.
+find_program(WEFT_NVCC nvcc HINTS /usr/local/cuda/bin)
+mark_as_advanced(WEFT_NVCC)
+if(WEFT_CUDA STREQUAL "AUTO")
+  if(WEFT_NVCC)
+    set(WEFT_CUDA ON)
+  else()
+    set(WEFT_CUDA OFF)
+  endif()
+  message(STATUS "CUDA backend: ${WEFT_CUDA} (nvcc: ${WEFT_NVCC})")
+endif()
 if(WEFT_CUDA)
-  file(GLOB weft_device_sources CONFIGURE_DEPENDS
-    ${PROJECT_SOURCE_DIR}/runtime/*.cu ${PROJECT_SOURCE_DIR}/kernels/*.cu)
-  if(NOT weft_device_sources)
-    message(FATAL_ERROR "WEFT_CUDA=ON: no CUDA code yet. There is no .cu file in runtime/ or "
-      "kernels/, so this build would be a CPU build under another name. Configure without "
-      "WEFT_CUDA.")
+  if(NOT WEFT_NVCC AND NOT DEFINED CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "WEFT_CUDA=ON, but there is no nvcc in PATH or /usr/local/cuda/bin. Install "
+      "the CUDA toolkit, name nvcc by CMAKE_CUDA_COMPILER, or configure with WEFT_CUDA=OFF.")
   endif()
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 90)
+    execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+      OUTPUT_VARIABLE weft_seen OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    string(REGEX MATCHALL "[0-9]+\\.[0-9]+" weft_seen "${weft_seen}")
+    list(REMOVE_DUPLICATES weft_seen)
+    string(REPLACE "." "" weft_seen "${weft_seen}")
+    string(REPLACE "90" "90a" weft_seen "${weft_seen}")
+    if(NOT weft_seen)
+      set(weft_seen 90a)
+    endif()
+    set(CMAKE_CUDA_ARCHITECTURES "${weft_seen}" CACHE STRING "GPU architectures to compile for")
   endif()
-  find_program(WEFT_NVCC nvcc HINTS /usr/local/cuda/bin)
-  mark_as_advanced(WEFT_NVCC)
-  if(WEFT_NVCC AND NOT DEFINED CMAKE_CUDA_COMPILER)
+  if(NOT DEFINED CMAKE_CUDA_COMPILER)
     set(CMAKE_CUDA_COMPILER ${WEFT_NVCC})
   endif()
   enable_language(CUDA)
@@ -22,4 +39,8 @@ if(WEFT_CUDA)
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   endif()
   find_package(CUDAToolkit REQUIRED)
+  find_package(NCCL)
+  if(NOT NCCL_FOUND)
+    message(STATUS "NCCL: not found; GPUs of several ranks will not work together")
+  endif()
 endif()

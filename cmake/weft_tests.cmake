@@ -4,8 +4,8 @@
 # test case with CTest: label cpu, or label slow where the name of suite or case contains "Slow".
 # The tests may include "tests/support/..." and "tests/<name>/...".
 #
-# Sources named *cuda* belong to <name>_cuda_tests, which CUDA builds make from all sources, one of
-# them with a main: the same tests, and some more, on device 0. Label gpu.
+# Sources named *cuda* belong to <name>_cuda_tests, which CUDA builds make of them; where one of them
+# is cuda_main.cc, of all sources: the same tests, and some more, on device 0. Label gpu.
 #
 # Every test gets the compile definitions WEFT_SOURCE_DIR (for fixtures and golden files) and
 # WEFT_TEST_SHARE.
@@ -55,7 +55,13 @@ function(weft_test_binary name)
 
   if(WEFT_CUDA AND NOT all STREQUAL sources)
     set(target ${name}_cuda_tests)
-    weft_program(${target} SOURCES ${all} DEPS ${arg_DEPS} GTest::gmock GTest::gtest)
+    set(main GTest::gmock_main)
+    if(all MATCHES "cuda_main\\.cc")
+      set(main)
+    else()
+      list(FILTER all INCLUDE REGEX "cuda[^/]*$")
+    endif()
+    weft_program(${target} SOURCES ${all} DEPS ${arg_DEPS} ${main} GTest::gmock GTest::gtest)
     weft_precompile(${target} precompiled_tests.h)
     target_include_directories(${target} PRIVATE ${root})
     target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")

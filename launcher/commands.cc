@@ -11,6 +11,7 @@
 #include "launcher/cluster.h"
 #include "launcher/mesh_choice.h"
 #include "launcher/plan_output.h"
+#include "launcher/rank_place.h"
 #include "launcher/ranks.h"
 #include "launcher/simulate_text.h"
 #include "runtime/status.h"
@@ -88,6 +89,7 @@ int Run(const TrainCommand& command) {
     if (!command.metrics.empty()) job->mutable_log()->set_metrics(command.metrics);
     ready = CheckRanks(*job, ranks->size(), options.origins);
     if (ready.ok()) ready = CheckOptions(options, *job);
+    if (ready.ok()) ready = CheckDevice(*job, LocalRankOf(0, ranks->size()).ranks, options.origins);
   }
   if (ready.ok() && command.verbose && ranks->speaks()) {
     std::printf("%s", PrintJob(*job).c_str());

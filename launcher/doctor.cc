@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "launcher/commands.h"
+#include "launcher/rank_place.h"
 #include "launcher/ranks.h"
 #include "runtime/mpi_transport.h"
 
@@ -37,7 +38,7 @@ int RunDoctor() {
   std::printf("cpu features   %s\n", CpuFeatures().c_str());
   std::printf("mpi launcher   %s\n",
               StartedByMpi() ? "yes, ranks are processes" : "no (mpirun -n N weft train JOB)");
-  std::printf("cuda           not in this build; jobs with device: CUDA are refused\n");
+  std::printf("%s", DescribeGpus().c_str());
   return kExitDone;
 }
 

@@ -185,6 +185,7 @@ CompileOptions CompileOptionsOf(const Job& job) {
   CompileOptions options;
   options.microbatches = static_cast<int>(job.train().microbatches());
   options.memory_bytes = job.train().memory_bytes();
+  if (job.train().device() == Job::Train::CUDA) options.device = DeviceKind::kCuda;
   switch (job.plan().shard_states()) {
     case Job::Plan::WHEN_SHORT: break;
     case Job::Plan::ALWAYS: options.shard_states = CompileOptions::ShardStates::kAlways; break;

@@ -115,9 +115,6 @@ class Checker {
 };
 
 absl::Status Checker::CheckBuilt() const {
-  if (job_.train().device() == Job::Train::CUDA) {
-    return NotBuilt("train.device", "this weft is built without CUDA; use device: CPU");
-  }
   if (job_.train().virtual_batches() != 0) {
     return NotBuilt("train.virtual_batches", "virtual batches are not built; leave it out");
   }

@@ -26,6 +26,7 @@
 #include "launcher/peak_flops.h"
 #include "launcher/progress_line.h"
 #include "launcher/run_ahead.h"
+#include "launcher/rank_place.h"
 #include "launcher/session.h"
 #include "launcher/step_report.h"
 #include "launcher/stop_rule.h"
@@ -71,15 +72,17 @@ StallWatchOptions WatchOptions(const TrainOptions& options) {
 
 class Trainer {
  public:
+  // `place` is the job's device, which outlives it.
   Trainer(const Job& job, const OpRegistry& ops, const KernelTable& kernels, Transport& transport,
-          const TrainOptions& options)
+          const TrainOptions& options, const RankPlace& place)
       : job_(job),
         ops_(ops),
         options_(options),
         transport_(transport),
         kernels_(kernels),
+        place_(place),
         watch_(transport, WatchOptions(options)),
-        session_(ops, kernels, transport, &watch_),
+        session_(ops, kernels, transport, &watch_, place.ForSession()),
         stop_{job.train().steps(), options.minutes, options.until_loss, options.max_minutes} {}
 
   absl::Status Run();
@@ -112,6 +115,7 @@ class Trainer {
   const TrainOptions& options_;
   Transport& transport_;
   const KernelTable& kernels_;
+  const RankPlace& place_;
   StallWatch watch_;
   Session session_;
   const StopRule stop_;
@@ -161,7 +165,9 @@ absl::Status Trainer::MeasureMachine(double model_flops) {
   if (job_.log().metrics().empty()) return absl::OkStatus();
   WEFT_RETURN_IF_ERROR(Barrier(transport_));
   const DType dtype = job_.train().dtype() == Job::Train::BF16 ? DType::kBF16 : DType::kF32;
-  const double peak = MeasurePeakFlops(ops_, kernels_, dtype) * transport_.size();
+  const double one = place_.device == nullptr ? MeasurePeakFlops(ops_, kernels_, dtype)
+                                               : place_.device->peak_flops(dtype);
+  const double peak = one * transport_.size();
   if (peak > 0) peak_step_seconds_ = model_flops / peak;
   return absl::OkStatus();
 }
@@ -323,7 +329,12 @@ absl::Status Trainer::Run() {
 
 absl::Status TrainRank(const Job& job, const OpRegistry& ops, const KernelTable& kernels,
                        Transport& transport, const TrainOptions& options) {
-  return Trainer(job, ops, kernels, transport, options).Run();
+  WEFT_ASSIGN_OR_RETURN(const RankPlace place,
+                        MakeRankPlace(job, LocalRankOf(transport.rank(), transport.size())));
+  const absl::Status status = Trainer(job, ops, kernels, transport, options, place).Run();
+  // Before the device goes: it leaves otherwise where ranks have failed.
+  if (!status.ok()) transport.Poison(status);
+  return status;
 }
 
 }  // namespace weft

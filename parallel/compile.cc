@@ -47,6 +47,7 @@ absl::StatusOr<Program> CompileWith(Graph graph, const OpRegistry& ops,
   Program program;
   program.cost = options.cost;
   program.memory_bytes = options.memory_bytes;
+  program.device = options.device;
   const PassContext context{.ops = ops,
                             .cost = program.cost,
                             .microbatches = options.microbatches,

@@ -10,6 +10,7 @@
 #include "parallel/cost_model.h"
 #include "parallel/pass.h"
 #include "parallel/stage_program.h"
+#include "runtime/device_kind.h"
 #include "runtime/plan.pb.h"
 
 namespace weft {
@@ -17,6 +18,7 @@ namespace weft {
 struct CompileOptions {
   int microbatches = 1;
   CostModel cost;
+  DeviceKind device = DeviceKind::kCpu;  // where the plans will run; needs not be here
   int64_t memory_bytes = 0;  // what arena and variables of a rank may take together; 0: no bound
   // Whether optimizer states are split over mesh axes named "data": where the bound asks for it.
   enum class ShardStates : uint8_t { kWhenShort, kAlways, kNever };
@@ -32,6 +34,7 @@ struct Program {
   std::vector<Conversion> conversions;
   LayoutCertificate layouts;
   CostModel cost;
+  DeviceKind device = DeviceKind::kCpu;
   int64_t memory_bytes = 0;
 
   // The part that the rank runs, or nullptr if it lies on no mesh.

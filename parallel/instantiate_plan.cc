@@ -75,11 +75,13 @@ class PlanMaker {
   int64_t WorkspaceOf(const LoweredCall& call) const {
     if (call.node < 0) return 0;
     const Node& node = graph_.nodes[call.node];
-    if (node.op->workspace == nullptr) return 0;
+    const bool on_cuda = program_.device == DeviceKind::kCuda && node.op->cuda_workspace != nullptr;
+    const auto workspace = on_cuda ? node.op->cuda_workspace : node.op->workspace;
+    if (workspace == nullptr) return 0;
     std::vector<TensorSpec> inputs, outputs;
     for (Value v : node.inputs) inputs.push_back(v ? LocalSpec(v) : TensorSpec{});
     for (Value v : node.outputs) outputs.push_back(LocalSpec(v));
-    return node.op->workspace(CostContext{inputs, outputs, node.attrs});
+    return workspace(CostContext{inputs, outputs, node.attrs});
   }
 
   // This rank's part of every conversion, without operands and place of the workspace.

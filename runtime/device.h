@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -39,7 +40,7 @@ class DeviceBoxCopies {
                                void* native_stream) = 0;
 };
 
-// Messages between all ranks of a transport, of memory of the device.
+// Messages between the ranks of a transport, of memory of the device.
 class DeviceMessenger {
  public:
   struct Message {
@@ -75,9 +76,11 @@ class DeviceQueue {
   // May wait for the device: before steps run, not while they do.
   virtual absl::StatusOr<std::unique_ptr<DeviceBoxCopies>> Prepare(
       absl::Span<const BoxCopy> copies) = 0;
-  // Every rank of the transport calls it, in the same order among other calls that make
-  // communicators. Blocks until they have met.
-  virtual absl::StatusOr<std::unique_ptr<DeviceMessenger>> MakeMessenger(Transport& transport) = 0;
+  // Between this rank and `peers`, world ranks that name this one in turn. Every rank of the
+  // transport calls it, in the same order among other calls that make communicators. Blocks until
+  // they have met.
+  virtual absl::StatusOr<std::unique_ptr<DeviceMessenger>> MakeMessenger(
+      Transport& transport, absl::Span<const int> peers) = 0;
 };
 
 // Owned by whoever owns the rank (launcher, test); outlives all that it made. Unless said otherwise
@@ -122,7 +125,15 @@ class Device {
 
   // What the kernels of this rank share; nullptr if they share nothing.
   DeviceState* state() const { return state_.get(); }
-  void set_state(std::unique_ptr<DeviceState> state) { state_ = std::move(state); }
+  // `take_fault`: what one of them could only note while it ran (a bad index in its data); may be
+  // empty.
+  void set_state(std::unique_ptr<DeviceState> state,
+                 std::function<absl::Status()> take_fault = nullptr) {
+    state_ = std::move(state);
+    take_fault_ = std::move(take_fault);
+  }
+  // The first such note since the last call. The thread that fires the rank's actors.
+  absl::Status TakeFault() { return take_fault_ ? take_fault_() : absl::OkStatus(); }
 
  protected:
   explicit Device(std::string name) : name_(std::move(name)) {}
@@ -130,6 +141,7 @@ class Device {
  private:
   const std::string name_;
   std::unique_ptr<DeviceState> state_;
+  std::function<absl::Status()> take_fault_;
 };
 
 }  // namespace weft

@@ -21,6 +21,10 @@ bool StartedByMpi() { return Number({"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_R
 
 int LaunchedRank() { return Number({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}, 0); }
 
+int LaunchedLocalRank() {
+  return Number({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"}, 0);
+}
+
 int LaunchedLocalRanks() {
   return std::max(1, Number({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"}, 1));
 }

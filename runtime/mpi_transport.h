@@ -24,6 +24,8 @@ bool StartedByMpi();
 // The rank that the launcher gave this process, 0 without one: so that one rank speaks of errors
 // from before MPI starts.
 int LaunchedRank();
+// The same among the ranks that the launcher started on this machine.
+int LaunchedLocalRank();
 // How many ranks the launcher started on this machine; 1 where it does not say.
 int LaunchedLocalRanks();
 

@@ -104,7 +104,6 @@ const std::vector<Case>& Cases() {
        "decoder { layers: 4 hidden: 128 heads: 4 kv_heads: 2 ffn: 384 vocab: 256 }",
        "graph_file: ''",
        {"job:2:9: model.graph_file", "name a file"}},
-      {"Cuda", "steps: 50", "steps: 50 device: CUDA", {"job:5:19: train.device", "CUDA"}},
       {"VirtualBatches", "steps: 50", "steps: 50 virtual_batches: 4", {"virtual_batches"}},
       {"Tensorboard", "mesh", "log { tensorboard: 'tb' } mesh", {"log.tensorboard", "not built"}},
       {"Trace", "mesh", "log { trace: 't.json' } mesh", {"log.trace", "not built"}},

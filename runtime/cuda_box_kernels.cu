@@ -1,0 +1,218 @@
+#include "runtime/cuda_box_kernels.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+namespace weft {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kMostBlocks = 132 * 16;
+
+unsigned BlocksFor(int64_t items) {
+  return static_cast<unsigned>(std::min((items + kThreads - 1) / kThreads, kMostBlocks));
+}
+
+template <typename T>
+__device__ auto Wide(T value) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    return __bfloat162float(value);
+  } else if constexpr (std::is_same_v<T, __half>) {
+    return __half2float(value);
+  } else {
+    return value;
+  }
+}
+
+template <typename T, typename A>
+__device__ T Narrowed(A value) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    return __float2bfloat16_rn(value);
+  } else if constexpr (std::is_same_v<T, __half>) {
+    return __float2half_rn(value);
+  } else {
+    return value;
+  }
+}
+
+template <typename A>
+__device__ A Larger(A a, A b) {
+  const A larger = a > b ? a : b;  // b if either is NaN
+  return a == a ? larger : a;
+}
+
+template <typename A>
+__device__ A CombinePair(Monoid monoid, A a, A b) {
+  if (monoid == Monoid::kMax) return Larger(a, b);
+  if constexpr (std::is_floating_point_v<A>) {
+    if (monoid == Monoid::kSum) return a + b;
+    const A larger = Larger(a, b);
+    const A distance = abs(a - b);  // NaN where both are the same infinity, or one is NaN
+    return distance == distance ? larger + log1p(exp(-distance)) : larger;
+  } else {
+    using U = std::make_unsigned_t<A>;
+    return static_cast<A>(static_cast<U>(static_cast<U>(a) + static_cast<U>(b)));
+  }
+}
+
+// Where item number `item` lies, in bytes.
+__device__ void Locate(const CudaBoxTable& table, int64_t item, int64_t* from, int64_t* to) {
+  *from = 0;
+  *to = 0;
+  for (int l = table.levels - 1; l >= 0; --l) {
+    const CudaBoxTable::Level& level = table.level[l];
+    int64_t position = item;
+    if (l > 0) {
+      const int64_t outer = (item >> 31) == 0 && (level.count >> 31) == 0
+                                ? static_cast<uint32_t>(item) / static_cast<uint32_t>(level.count)
+                                : item / level.count;
+      position = item - outer * level.count;
+      item = outer;
+    }
+    int low = level.first_run, high = low + level.runs - 1;
+    while (low < high) {
+      const int middle = (low + high + 1) / 2;
+      if (table.runs[middle].begin <= position) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    const CudaBoxRun& run = table.runs[low];
+    *from += (run.from + position - run.begin) * level.from_stride;
+    *to += (run.to + position - run.begin) * level.to_stride;
+  }
+}
+
+template <typename Item>
+__global__ void BoxCopyKernel(CudaBoxTable table, const char* from, char* to) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < table.items;
+       i += step) {
+    int64_t source, target;
+    Locate(table, i, &source, &target);
+    *reinterpret_cast<Item*>(to + target) = *reinterpret_cast<const Item*>(from + source);
+  }
+}
+
+template <typename T>
+__global__ void BoxCombineKernel(CudaBoxTable table, Monoid monoid, const char* from, char* to) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < table.items;
+       i += step) {
+    int64_t source, target;
+    Locate(table, i, &source, &target);
+    T* const there = reinterpret_cast<T*>(to + target);
+    const T value = *reinterpret_cast<const T*>(from + source);
+    *there = Narrowed<T>(CombinePair(monoid, Wide(*there), Wide(value)));
+  }
+}
+
+// No __restrict__: out may be one of the parts, of which a thread touches its own elements alone.
+template <typename T>
+__global__ void ReduceKernel(Monoid monoid, const T* parts, int num_parts, T* out, int64_t count) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < count;
+       i += step) {
+    auto value = Wide(parts[i]);
+    for (int p = 1; p < num_parts; ++p)
+      value = CombinePair(monoid, value, Wide(parts[p * count + i]));
+    out[i] = Narrowed<T>(value);
+  }
+}
+
+template <typename T>
+__global__ void FillKernel(T value, T* data, int64_t count) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < count;
+       i += step) {
+    data[i] = value;
+  }
+}
+
+template <typename T>
+T IdentityAs(Monoid monoid) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    return __float2bfloat16_rn(static_cast<float>(IdentityOf(monoid)));
+  } else if constexpr (std::is_same_v<T, __half>) {
+    return __float2half_rn(static_cast<float>(IdentityOf(monoid)));
+  } else if constexpr (std::is_integral_v<T>) {
+    return monoid == Monoid::kSum ? T{0} : std::numeric_limits<T>::lowest();
+  } else {
+    return static_cast<T>(IdentityOf(monoid));
+  }
+}
+
+// Calls `f` with a null pointer of the type that holds `dtype` on the device; bool is 0 or 1 in a
+// byte, whose "or" is the larger.
+template <typename F>
+void WithDeviceType(DType dtype, F f) {
+  switch (dtype) {
+    case DType::kF32: return f(static_cast<float*>(nullptr));
+    case DType::kF64: return f(static_cast<double*>(nullptr));
+    case DType::kBF16: return f(static_cast<__nv_bfloat16*>(nullptr));
+    case DType::kF16: return f(static_cast<__half*>(nullptr));
+    case DType::kI32: return f(static_cast<int32_t*>(nullptr));
+    case DType::kI64: return f(static_cast<int64_t*>(nullptr));
+    case DType::kU8:
+    case DType::kBool: return f(static_cast<uint8_t*>(nullptr));
+  }
+}
+
+}  // namespace
+
+cudaError_t LaunchBoxCopy(const CudaBoxTable& table, int item_bytes, const void* from, void* to,
+                          cudaStream_t stream) {
+  if (table.items == 0) return cudaSuccess;
+  const auto* source = static_cast<const char*>(from);
+  auto* target = static_cast<char*>(to);
+  const unsigned blocks = BlocksFor(table.items);
+  switch (item_bytes) {
+    case 16: BoxCopyKernel<uint4><<<blocks, kThreads, 0, stream>>>(table, source, target); break;
+    case 8: BoxCopyKernel<uint2><<<blocks, kThreads, 0, stream>>>(table, source, target); break;
+    case 4: BoxCopyKernel<uint32_t><<<blocks, kThreads, 0, stream>>>(table, source, target); break;
+    case 2: BoxCopyKernel<uint16_t><<<blocks, kThreads, 0, stream>>>(table, source, target); break;
+    default: BoxCopyKernel<uint8_t><<<blocks, kThreads, 0, stream>>>(table, source, target);
+  }
+  return cudaGetLastError();
+}
+
+cudaError_t LaunchBoxCombine(const CudaBoxTable& table, DType dtype, Monoid monoid,
+                             const void* from, void* to, cudaStream_t stream) {
+  if (table.items == 0) return cudaSuccess;
+  WithDeviceType(dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    BoxCombineKernel<T><<<BlocksFor(table.items), kThreads, 0, stream>>>(
+        table, monoid, static_cast<const char*>(from), static_cast<char*>(to));
+  });
+  return cudaGetLastError();
+}
+
+cudaError_t LaunchReduceInOrder(DType dtype, Monoid monoid, const void* parts, int num_parts,
+                                void* out, int64_t count, cudaStream_t stream) {
+  if (count == 0) return cudaSuccess;
+  WithDeviceType(dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    ReduceKernel<T><<<BlocksFor(count), kThreads, 0, stream>>>(
+        monoid, static_cast<const T*>(parts), num_parts, static_cast<T*>(out), count);
+  });
+  return cudaGetLastError();
+}
+
+cudaError_t LaunchFillIdentity(DType dtype, Monoid monoid, void* data, int64_t count,
+                               cudaStream_t stream) {
+  if (count == 0) return cudaSuccess;
+  WithDeviceType(dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    FillKernel<T><<<BlocksFor(count), kThreads, 0, stream>>>(IdentityAs<T>(monoid),
+                                                             static_cast<T*>(data), count);
+  });
+  return cudaGetLastError();
+}
+
+}  // namespace weft

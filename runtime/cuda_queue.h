@@ -1,0 +1,31 @@
+// CudaQueue: what actors enqueue on CUDA streams besides kernels and collectives.
+#pragma once
+
+#include <memory>
+
+#include "runtime/cuda_collectives.h"
+#include "runtime/device.h"
+
+namespace weft {
+
+class CudaQueue final : public DeviceQueue {
+ public:
+  CudaQueue(Device& device, CudaCollectives& collectives)
+      : device_(device), collectives_(collectives) {}
+
+  absl::Status CopyIn(void* device, const void* host, int64_t bytes, void* native_stream) override;
+  absl::Status CopyOut(void* host, const void* device, int64_t bytes, void* native_stream) override;
+  absl::Status CallHost(void (*function)(void*), void* argument, void* native_stream) override;
+  absl::Status FillIdentity(DType dtype, Monoid monoid, void* data, int64_t count,
+                            void* native_stream) override;
+  absl::StatusOr<std::unique_ptr<DeviceBoxCopies>> Prepare(
+      absl::Span<const BoxCopy> copies) override;
+  absl::StatusOr<std::unique_ptr<DeviceMessenger>> MakeMessenger(
+      Transport& transport, absl::Span<const int> peers) override;
+
+ private:
+  Device& device_;
+  CudaCollectives& collectives_;
+};
+
+}  // namespace weft
