@@ -1,37 +1,192 @@
 #!/usr/bin/env bash
-# Measures what the GPUs of this machine can do at most: the ceilings that weft's CUDA backend is held
-# against. Builds with nvcc and g++ alone, prints JSON lines and writes them, headed by one that names
-# machine, date and commit. Takes about two minutes, most of it sustained matrix products.
+# Tests and measures weft's CUDA backend on this machine's GPUs, in one call of a few minutes. Prints a
+# JSON line for each result, and at the end a table of them.
 #
-#   benchmarks/gpu.sh [results file]
+#   benchmarks/gpu.sh [--only PART,...] [--output FILE] [--decoder-steps N]
 #
-# cudnn-frontend's headers come from PyPI (nvidia-cudnn-frontend); on a machine that reaches no
-# registry, CUDNN_FRONTEND names a folder with them. LD_LIBRARY_PATH chooses the cuDNN that runs.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+#   tests     the programs of label gpu
+#   sanitize  compute-sanitizer's memcheck and racecheck over the tests of kernels
+#   curve     the losses of examples/jobs/tiny.pbtxt (fp32) on one GPU, and on two where there are two
+#             (data:2 and model:2, as threads of one process and under mpirun where there is one),
+#             each against the CPU's: the largest relative difference over the steps, which may be 1e-4
+#   kernels   each kernel of the decoder's step beside its floor
+#   decoder   examples/jobs/decoder_1b.pbtxt on random tokens: tokens a second and MFU, the median of
+#             the steps after the tenth; beside it PyTorch on the same GPUs, where it is installed
+#   ceilings  what the GPUs can do at most: matrix products, cuDNN's attention, peer memory (2 minutes)
+#
+# All but ceilings is the default. Runs in a bundle of scripts/bundle.sh, unpacked anywhere, or in a
+# source tree, where it builds build/cuda first. LD_LIBRARY_PATH chooses CUDA and cuDNN. The results go
+# to FILE (default gpu.jsonl here), headed by a line with machine, date and commit. Exits with 1 if
+# anything failed.
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+only=tests,sanitize,curve,kernels,decoder
+output=gpu.jsonl
+decoder_steps=30
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --only) only=$2; shift 2 ;;
+    --output) output=$2; shift 2 ;;
+    --decoder-steps) decoder_steps=$2; shift 2 ;;
+    *) echo "gpu.sh: what is $1? See its head" >&2; exit 2 ;;
+  esac
+done
 
-build=build/gpu
-out=${1:-benchmarks/results/$(date -u +%F)-gpu-ceilings.jsonl}
-mkdir -p "$build" "$(dirname "$out")"
-cuda=$(dirname "$(dirname "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")")
-frontend=${CUDNN_FRONTEND:-$build/cudnn-frontend/include}
-if [[ ! -e $frontend/cudnn_frontend.h ]]; then
-  python3 -m pip download --quiet --no-deps --dest "$build" nvidia-cudnn-frontend
-  python3 -m zipfile -e "$build"/nvidia_cudnn_frontend-*.whl "$build/cudnn-frontend"
+if [[ -x $root/run.sh ]]; then  # a bundle
+  bin=$root/bin
+  export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$root/lib
+  commit=$(cat "$root/commit" 2>/dev/null || echo unknown)
+else
+  bin=$root/build/cuda/bin
+  (cd "$root" && cmake --preset cuda >/dev/null && cmake --build --preset cuda --target weft gpu) || exit 1
+  commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
+fi
+weft=$bin/weft
+jobs=$root/examples/jobs
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+mkdir -p "$(dirname "$output")"
+: >"$output"
+
+wants() { [[ ,$only, == *,$1,* ]]; }
+# Prints standard input, which is lines of JSON, and keeps it.
+keep() { tee -a "$output"; }
+
+# Runs a program whose output is read by people; prints its end, and a result line under a name.
+check() {
+  local name=$1 code
+  shift
+  "$@" >"$work/check.log" 2>&1
+  code=$?
+  grep -vE '^\[( RUN| *OK|-)|^$' "$work/check.log" | tail -25
+  [[ $code == 0 ]] || failed=1
+  printf '{"check": "%s", "exit": %d}\n' "$name" "$code" | keep
+}
+
+# Runs weft train with arguments; its metrics go to $work/NAME.jsonl. A line where it fails.
+train() {
+  local name=$1 code
+  shift
+  rm -f "$work/$name.jsonl"
+  timeout 240 "$@" --metrics "$work/$name.jsonl" >"$work/$name.out" 2>"$work/$name.log" && return 0
+  code=$?
+  failed=1
+  python3 - "$name" "$code" "$work/$name.log" <<'PY' | keep
+import json, sys
+print(json.dumps({"failed": sys.argv[1], "exit": int(sys.argv[2]),
+                  "stderr": open(sys.argv[3]).read()[-1500:]}))
+PY
+  return 1
+}
+
+# The losses of run NAME beside the CPU's.
+compare() {
+  python3 - "$1" "$work/cpu.jsonl" "$work/$1.jsonl" <<'PY' | keep
+import json, sys
+want, got = ([json.loads(line)["loss"] for line in open(path)] for path in sys.argv[2:4])
+worst = max(abs(a - b) / abs(a) for a, b in zip(want, got))
+times = sorted(json.loads(line)["step_ms"] for line in open(sys.argv[3]))
+print(json.dumps({"curve": sys.argv[1], "steps": len(got), "first_loss": got[0], "last_loss": got[-1],
+                  "worst_relative_difference": worst, "median_step_ms": times[len(times) // 2],
+                  "good": len(want) == len(got) and worst <= 1e-4}))
+PY
+  tail -1 "$output" | grep -q '"good": true' || failed=1
+}
+
+gpus=$("$weft" doctor | grep -cE '^gpu [0-9]')
+machine=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | sort | uniq -c |
+  sed 's/^ *\([0-9]*\) */\1 x /' | paste -sd';')
+printf '{"machine": "%s", "date": "%s", "commit": "%s"}\n' "$machine" "$(date -u +%F)" "$commit" | keep
+"$weft" doctor
+
+if wants tests; then
+  for program in "$bin"/*_cuda_tests; do
+    check "$(basename "$program")" timeout 300 "$program"
+  done
 fi
 
-arch=(-gencode "arch=compute_90a,code=sm_90a")
-"$cuda/bin/nvcc" -O2 -std=c++20 "${arch[@]}" benchmarks/gpu/gemm.cu -o "$build/gemm" -lcublasLt
-"$cuda/bin/nvcc" -O2 -std=c++20 "${arch[@]}" benchmarks/gpu/peer.cu -o "$build/peer"
-# No device code of its own, and nvcc takes minutes over the frontend's headers.
-g++ -O1 -std=c++20 -w -I"$cuda/include" -I"$frontend" benchmarks/gpu/attention.cc \
-  -o "$build/attention" -L"$cuda/lib64" -L"$cuda/lib" -lcudnn -lcudart -lnvrtc
+if wants sanitize; then
+  # racecheck reports hazards inside cuDNN's attention gradient. Whether they are real is not known;
+  # its kernels are left out so that a hazard in weft's own shows.
+  for tool in memcheck "racecheck --kernel-name-exclude kernel_substring=cudnn_generated"; do
+    # shellcheck disable=SC2086 # the tool's words
+    check "${tool%% *}" timeout 180 compute-sanitizer --tool $tool --error-exitcode 9 \
+      "$bin/kernels_cuda_tests" --gtest_brief=1 --gtest_filter='*CudaLaws*:*CudaPacks*'
+  done
+fi
 
-gpus=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | sort | uniq -c |
-  sed 's/^ *\([0-9]*\) */\1 x /' | paste -sd';')
-printf '{"machine": "%s", "date": "%s", "commit": "%s"}\n' \
-  "$gpus" "$(date -u +%F)" "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" >"$out"
-for program in gemm peer attention; do
-  "$build/$program" | tee -a "$out"
-done
-echo "written to $out"
+if wants curve; then
+  text=/usr/share/common-licenses/GPL-3
+  if [[ ! -e $text ]]; then  # any text will do, as long as all runs have the same
+    text=$work/text
+    for _ in $(seq 12); do cat "$root"/benchmarks/*.sh; done >"$text"
+  fi
+  tiny=("$weft" train "$jobs/tiny.pbtxt" --set "data.text=\"$text\"" --set 'checkpoint.dir=""')
+  cuda=(--set train.device=CUDA)
+  train cpu "${tiny[@]}"
+  train gpu "${tiny[@]}" "${cuda[@]}" && compare gpu
+  if ((gpus >= 2)); then
+    for mesh in data:2 model:2; do
+      name=threads_${mesh/:/_}
+      train "$name" "${tiny[@]}" "${cuda[@]}" --mesh "$mesh" --ranks 2 && compare "$name"
+      command -v mpirun >/dev/null || continue
+      name=mpirun_${mesh/:/_}
+      train "$name" mpirun --allow-run-as-root -n 2 "${tiny[@]}" "${cuda[@]}" --mesh "$mesh" &&
+        compare "$name"
+    done
+  fi
+fi
+
+if wants kernels; then
+  timeout 120 "$bin/bench_gpu_kernels" | keep
+  [[ ${PIPESTATUS[0]} == 0 ]] || failed=1
+fi
+
+if wants decoder; then
+  python3 -c '
+import random, sys
+random.seed(1)
+with open(sys.argv[1], "wb") as out:
+    for _ in range(64):
+        out.write(b"".join(random.randrange(32000).to_bytes(2, "little") for _ in range(16384)))
+' "$work/tokens.bin"
+  meshes=(data:1)
+  if ((gpus >= 2)); then meshes+=(data:2 model:2); fi
+  for mesh in "${meshes[@]}"; do
+    batch=4
+    if [[ $mesh == data:2 ]]; then batch=8; fi
+    name=decoder_${mesh/:/_}
+    train "$name" "$weft" train "$jobs/decoder_1b.pbtxt" --mesh "$mesh" --ranks "${mesh#*:}" \
+      --set "data.tokens=\"$work/tokens.bin\"" --set "train.steps=$decoder_steps" \
+      --set "train.global_batch=$batch" || continue
+    python3 - "$mesh" "$work/$name.jsonl" <<'PY' | keep
+import json, sys
+steps = [json.loads(line) for line in open(sys.argv[2])]
+late = steps[10:] or steps
+middle = sorted(late, key=lambda s: s["step_ms"])[len(late) // 2]
+print(json.dumps({"decoder": sys.argv[1], "steps": len(steps), "tokens_per_s": middle["tokens_per_s"],
+                  "step_ms": middle["step_ms"], "mfu": middle["mfu"], "first_loss": steps[0]["loss"],
+                  "last_loss": steps[-1]["loss"], "mem_peak_bytes": steps[-1]["mem_peak_bytes"]}))
+PY
+  done
+  if python3 -c 'import torch' 2>/dev/null; then
+    timeout 240 python3 "$root/benchmarks/gpu/torch_decoder.py" 2>"$work/torch.log" | keep
+    [[ ${PIPESTATUS[0]} == 0 ]] || tail -5 "$work/torch.log"
+  fi
+fi
+
+if wants ceilings; then
+  for program in gemm peer attention; do
+    [[ -x $bin/bench_gpu_$program ]] && "$bin/bench_gpu_$program" | keep
+  done
+fi
+
+python3 - "$output" <<'PY'
+import json, sys
+for line in open(sys.argv[1]):
+    result = json.loads(line)
+    print("  ".join(f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}"
+                    for key, value in result.items() if key != "stderr"))
+PY
+exit $failed

@@ -65,6 +65,7 @@ function(weft_test_binary name)
     weft_precompile(${target} precompiled_tests.h)
     target_include_directories(${target} PRIVATE ${root})
     target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    add_dependencies(gpu ${target})
     # One test for all: a process a case would spend most of its time on starting CUDA.
     add_test(NAME ${name}.cuda COMMAND ${target})
     set_tests_properties(${name}.cuda PROPERTIES

@@ -1,5 +1,5 @@
-// Starts CUDA kernels on the stream of a kernel's context and turns CUDA's errors into Status. All
-// device code of weft is started here, so that tests can put a machine without a GPU in its place.
+// Starts CUDA kernels on the stream of a kernel's context. All device code of weft's kernels is started
+// here, so that tests can put a machine without a GPU in its place.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -12,20 +12,13 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "runtime/cuda_status.h"
 #include "runtime/kernel.h"
 
 namespace weft {
 
 inline cudaStream_t StreamOf(const KernelContext& c) {
   return static_cast<cudaStream_t>(c.native_stream);
-}
-
-// Ok, or Internal with `what` and CUDA's own text.
-inline absl::Status CudaStatus(cudaError_t error, std::string_view what) {
-  if (error == cudaSuccess) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat(std::string(what), ": ", cudaGetErrorString(error),
-                                          " (CUDA error ", static_cast<int>(error), ", ",
-                                          cudaGetErrorName(error), ")"));
 }
 
 struct LaunchShape {

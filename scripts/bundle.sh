@@ -45,6 +45,8 @@ strip --strip-unneeded "$folder"/weft/lib/*.so* 2>/dev/null || true
 mkdir -p "$folder/weft/benchmarks" "$folder/weft/examples"
 cp -r examples/jobs "$folder/weft/examples/"
 cp benchmarks/*.sh "$folder/weft/benchmarks/"
+mkdir -p "$folder/weft/benchmarks/gpu"
+cp benchmarks/gpu/*.py "$folder/weft/benchmarks/gpu/"
 git rev-parse --short HEAD >"$folder/weft/commit" 2>/dev/null || true
 cat >"$folder/weft/run.sh" <<'EOF'
 #!/usr/bin/env bash
