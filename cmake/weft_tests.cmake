@@ -64,7 +64,8 @@ function(weft_test_binary name)
     weft_program(${target} SOURCES ${all} DEPS ${arg_DEPS} ${main} GTest::gmock GTest::gtest)
     weft_precompile(${target} precompiled_tests.h)
     target_include_directories(${target} PRIVATE ${root})
-    target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    target_compile_definitions(${target} PRIVATE WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+      WEFT_TEST_SHARE=${WEFT_TEST_SHARE})
     add_dependencies(gpu ${target})
     # One test for all: a process a case would spend most of its time on starting CUDA.
     add_test(NAME ${name}.cuda COMMAND ${target})
