@@ -84,7 +84,7 @@ int Run(const TrainCommand& command) {
   OpRegistry ops;
   DefineAllOps(ops);
   absl::Status ready = job.status();
-  if (ready.ok()) ready = ChooseMesh(ops, options.origins, &*job).status();
+  if (ready.ok()) ready = ChooseMesh(ops, options.origins, nullptr, &*job).status();
   if (ready.ok()) {
     if (!command.metrics.empty()) job->mutable_log()->set_metrics(command.metrics);
     ready = CheckRanks(*job, ranks->size(), options.origins);
@@ -110,14 +110,6 @@ int Run(const PlanCommand& command) {
   if (!job.ok()) return Finish(job.status());
   OpRegistry ops;
   DefineAllOps(ops);
-  const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops, origins, &*job);
-  if (!choice.ok()) return Finish(choice.status());
-  if (command.job.ranks > 0) {
-    const absl::Status fits = CheckRanks(*job, command.job.ranks, origins);
-    if (!fits.ok()) return Finish(fits);
-  }
-  const absl::StatusOr<PlanFormat> format = ParsePlanFormat(command.format);
-  if (!format.ok()) return Finish(format.status());
   PlanReportOptions options;
   absl::StatusOr<Cluster> cluster;
   if (!command.cluster.empty()) {
@@ -125,6 +117,14 @@ int Run(const PlanCommand& command) {
     if (!cluster.ok()) return Finish(cluster.status());
     options.cluster = &*cluster;
   }
+  const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops, origins, options.cluster, &*job);
+  if (!choice.ok()) return Finish(choice.status());
+  if (command.job.ranks > 0) {
+    const absl::Status fits = CheckRanks(*job, command.job.ranks, origins);
+    if (!fits.ok()) return Finish(fits);
+  }
+  const absl::StatusOr<PlanFormat> format = ParsePlanFormat(command.format);
+  if (!format.ok()) return Finish(format.status());
   absl::StatusOr<PlanReport> report = ReportPlan(*job, ops, options);
   if (!report.ok()) return Finish(report.status());
   report->mesh_choice = *choice;
@@ -140,7 +140,7 @@ int Run(const SimulateCommand& command) {
   if (!cluster.ok()) return Finish(cluster.status());
   OpRegistry ops;
   DefineAllOps(ops);
-  const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops, origins, &*job);
+  const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops, origins, &*cluster, &*job);
   if (!choice.ok()) return Finish(choice.status());
   const absl::StatusOr<std::string> text = SimulateText(*job, *cluster, ops, command.steps);
   if (!text.ok()) return Finish(text.status());

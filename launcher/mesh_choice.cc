@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "launcher/cluster.h"
 #include "launcher/job.h"
 #include "launcher/job_graph.h"
 #include "launcher/text_table.h"
@@ -26,11 +27,12 @@ std::string MeshText(int data, int model) {
 }
 
 absl::StatusOr<double> StepSeconds(const Job& job, const OpRegistry& ops,
-                                   const FieldOrigins& origins) {
+                                   const FieldOrigins& origins, const CostModel& cost) {
   WEFT_RETURN_IF_ERROR(ValidateJob(job, origins));
   WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(job, ops));
-  WEFT_ASSIGN_OR_RETURN(const Program program,
-                        Compile(std::move(graph), ops, CompileOptionsOf(job)));
+  CompileOptions options = CompileOptionsOf(job);
+  options.cost = cost;
+  WEFT_ASSIGN_OR_RETURN(const Program program, Compile(std::move(graph), ops, options));
   if (program.memory_bytes > 0) {
     const int first = program.graph.meshes[0].ranks()[0];
     WEFT_RETURN_IF_ERROR(InstantiatePlan(program, first).status());
@@ -58,11 +60,13 @@ absl::StatusOr<int> AutoMeshRanks(const Job& job) {
 }
 
 absl::StatusOr<MeshChoice> ChooseMesh(const OpRegistry& ops, const FieldOrigins& origins,
-                                      Job* job) {
+                                      const Cluster* cluster, Job* job) {
   MeshChoice choice;
   if (!IsAutoMesh(*job)) return choice;
   choice.asked = job->mesh();
   WEFT_ASSIGN_OR_RETURN(const int ranks, AutoMeshRanks(*job));
+  const CostModel cost =
+      cluster != nullptr ? CostModelOf(*cluster, ranks) : CompileOptionsOf(*job).cost;
   std::optional<absl::StatusCode> refused;
   for (int model = 1; model <= ranks; ++model) {
     if (ranks % model != 0) continue;
@@ -76,7 +80,7 @@ absl::StatusOr<MeshChoice> ChooseMesh(const OpRegistry& ops, const FieldOrigins&
         candidate.mutable_plan()->set_shard_states(shards ? Job::Plan::ALWAYS : Job::Plan::NEVER);
       }
       MeshAlternative row{.mesh = candidate.mesh(), .shards_states = shards};
-      const absl::StatusOr<double> seconds = StepSeconds(candidate, ops, origins);
+      const absl::StatusOr<double> seconds = StepSeconds(candidate, ops, origins, cost);
       if (seconds.ok()) {
         row.step_seconds = *seconds;
       } else {

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "graph/op_def.h"
+#include "launcher/cluster.pb.h"
 #include "launcher/job.pb.h"
 #include "launcher/job_text.h"
 
@@ -30,10 +31,11 @@ struct MeshChoice {
 
 // Compiles the job for every way to write its ranks as data x model, with whole optimizer states
 // and (where the job does not say) with split ones, and sets job->mesh and plan.shard_states to the
-// one whose predicted step is shortest; of equals, the one with more data. A job with a mesh of its
-// own is left alone, with no alternatives. Deterministic: every rank chooses alike. Error: none is
-// possible (the code of the first, with all reasons).
-absl::StatusOr<MeshChoice> ChooseMesh(const OpRegistry& ops, const FieldOrigins& origins, Job* job);
+// one whose predicted step is shortest (on `cluster`, if given); of equals, the one with more data. A
+// job with a mesh of its own is left alone, with no alternatives. Deterministic: every rank chooses
+// alike. Error: none is possible (the code of the first, with all reasons).
+absl::StatusOr<MeshChoice> ChooseMesh(const OpRegistry& ops, const FieldOrigins& origins,
+                                      const Cluster* cluster, Job* job);
 
 // A table of the alternatives; "" if there was nothing to choose.
 std::string MeshChoiceText(const MeshChoice& choice);

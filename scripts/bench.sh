@@ -23,7 +23,12 @@ printf '{"machine": "%s", "cores": %d, "date": "%s", "commit": "%s%s"}\n' \
 
 # One thread per rank, as ranks run.
 export OMP_NUM_THREADS=1
-for run in "bench_step --dtype F32" "bench_step --dtype BF16" bench_actors bench_comm bench_compile; do
+runs=(
+  "bench_step --dtype F32" "bench_step --dtype BF16" bench_actors bench_comm bench_compile
+  "bench_compile --layers 96 --mesh pod:2,data:2,model:2"
+  "bench_compile --job examples/jobs/decoder_175b.pbtxt --cluster examples/clusters/gpu_nodes.pbtxt"
+)
+for run in "${runs[@]}"; do
   echo "== $run"
   # shellcheck disable=SC2086
   $bin/$run | tee -a "$out"

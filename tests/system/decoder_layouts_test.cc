@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/all_ops.h"
+#include "launcher/cluster.h"
 #include "launcher/job.h"
 #include "launcher/job_graph.h"
 #include "launcher/memory_holders.h"
@@ -196,7 +197,7 @@ TEST_F(DecoderLayouts, ForbiddenAndBudgetedConversionsAreListed) {
 
 TEST_F(DecoderLayouts, AutoPicksTheFastestMesh) {
   Job job = MakeJob("AUTO:4");
-  const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops_, {}, &job);
+  const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops_, {}, nullptr, &job);
   ASSERT_TRUE(choice.ok()) << choice.status();
   ASSERT_EQ(choice->alternatives.size(), 5u);  // 4, 2 x 2 and 1 x 4; two of them with split states
   EXPECT_EQ(job.mesh(), choice->alternatives[0].mesh);
@@ -208,19 +209,31 @@ TEST_F(DecoderLayouts, AutoPicksTheFastestMesh) {
   std::printf("%s", MeshChoiceText(*choice).c_str());
 
   job = MakeJob("data:2");
-  EXPECT_TRUE(ChooseMesh(ops_, {}, &job)->alternatives.empty());
+  EXPECT_TRUE(ChooseMesh(ops_, {}, nullptr, &job)->alternatives.empty());
   EXPECT_EQ(job.mesh(), "data:2");
+
+  // On a cluster whose every message takes a second, the mesh with the fewest in a row.
+  const absl::StatusOr<Cluster> slow = ParseCluster(
+      "flops: 1e12 memory_bandwidth: 1e11 network { latency: 1 bandwidth: 1e10 }", "slow");
+  ASSERT_TRUE(slow.ok()) << slow.status();
+  job = MakeJob("AUTO:4");
+  const absl::StatusOr<MeshChoice> there = ChooseMesh(ops_, {}, &*slow, &job);
+  ASSERT_TRUE(there.ok()) << there.status();
+  EXPECT_EQ(job.mesh(), "data:4");
+  EXPECT_EQ(there->alternatives.back().mesh, "model:4");
+  EXPECT_GT(there->alternatives[0].step_seconds, 1);
+  EXPECT_GT(there->alternatives.back().step_seconds, 2 * kLayers);
 
   // More ranks than rows: only meshes with some model are possible, and the rest says why.
   job = MakeJob("AUTO:16");
-  const absl::StatusOr<MeshChoice> few = ChooseMesh(ops_, {}, &job);
+  const absl::StatusOr<MeshChoice> few = ChooseMesh(ops_, {}, nullptr, &job);
   ASSERT_TRUE(few.ok()) << few.status();
   EXPECT_THAT(few->alternatives.back().refusal, HasSubstr("rows over data:16"));
 
   // Nothing fits.
   job = MakeJob("AUTO:2");
   job.mutable_train()->set_memory_bytes(1000);
-  const absl::Status none = ChooseMesh(ops_, {}, &job).status();
+  const absl::Status none = ChooseMesh(ops_, {}, nullptr, &job).status();
   EXPECT_TRUE(absl::IsResourceExhausted(none)) << none;
   EXPECT_THAT(std::string(none.message()), HasSubstr("no mesh of so many ranks is possible"));
   for (const char* bad : {"AUTO", "AUTO:", "AUTO:0", "AUTO:x", "AUTO:-8"}) {
