@@ -53,6 +53,10 @@ struct Case {
   int microbatches;
 };
 
+std::ostream& operator<<(std::ostream& out, const Case& c) {
+  return out << c.mesh << " in " << c.microbatches;
+}
+
 class ArenaUseTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(ArenaUseTest, TouchedIsWhatThePlanNames) {
