@@ -32,7 +32,7 @@ double Seconds(Clock::duration duration) { return std::chrono::duration<double>(
 // long ones, after a warm-up. Every rank makes as many calls.
 double TimePerCall(int64_t bytes, const std::function<void()>& call) {
   const int calls = static_cast<int>(std::clamp<int64_t>((1 << 20) / bytes, 1, 100));
-  const int batches = static_cast<int>(std::clamp<int64_t>((512 << 20) / (bytes * calls), 5, 100));
+  const int batches = static_cast<int>(std::clamp<int64_t>((512 << 20) / (bytes * calls), 5, 2000));
   for (int i = 0; i < calls + 2; ++i) call();
   double best = 1e30;
   for (int batch = 0; batch < batches; ++batch) {

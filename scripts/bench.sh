@@ -28,9 +28,11 @@ runs=(
   "bench_compile --layers 96 --mesh pod:2,data:2,model:2"
   "bench_compile --job examples/jobs/decoder_175b.pbtxt --cluster examples/clusters/gpu_nodes.pbtxt"
 )
+failed=0
 for run in "${runs[@]}"; do
   echo "== $run"
   # shellcheck disable=SC2086
-  $bin/$run | tee -a "$out"
+  $bin/$run | tee -a "$out" || { echo "bench: $run failed" >&2; failed=1; }
 done
 echo "written to $out"
+exit $failed
