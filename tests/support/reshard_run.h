@@ -18,6 +18,7 @@
 #include "parallel/reshard.h"
 #include "runtime/status.h"
 #include "runtime/transport.h"
+#include "tests/support/double_messages.h"
 #include "tests/support/host_tensor.h"
 #include "tests/support/plan_builder.h"
 #include "tests/support/reshard_case.h"
@@ -182,25 +183,6 @@ inline absl::StatusOr<RankResult> RunReshardPlan(Plan plan, const ReshardCase& c
   return result;
 }
 
-// Blocking messages of doubles between ranks, beside the plans'.
-inline constexpr uint32_t kGatherTag = 1000;
-
-inline void SendDoubles(Transport& transport, int to, const std::vector<double>& values) {
-  Request request;
-  transport.Send(to, kGatherTag, values.data(),
-                 static_cast<int64_t>(values.size() * sizeof(double)), &request);
-  EXPECT_EQ(transport.Wait(request), absl::OkStatus());
-}
-
-inline std::vector<double> ReceiveDoubles(Transport& transport, int from, size_t count) {
-  std::vector<double> values(count);
-  Request request;
-  transport.Receive(from, kGatherTag, values.data(), static_cast<int64_t>(count * sizeof(double)),
-                    &request);
-  EXPECT_EQ(transport.Wait(request), absl::OkStatus());
-  return values;
-}
-
 // Runs the cases as one rank of 8; all ranks call it with the same. Each rank checks its bytes,
 // rank 0 every rank's part. Answers how many cases of each row were run (a typed error counts as
 // the right result of an illegal layout).
@@ -231,8 +213,7 @@ inline std::map<std::string, int> RunReshardCases(Transport& transport,
     const std::vector<int>& ranks = c.to().mesh.ranks();
     if (transport.rank() != 0) {
       if (c.to().mesh.IndexOf(transport.rank()) >= 0) {
-        SendDoubles(transport, 0, {static_cast<double>(result->part.size())});
-        SendDoubles(transport, 0, result->part);
+        EXPECT_EQ(SendDoubles(transport, 0, result->part), absl::OkStatus());
       }
       continue;
     }
@@ -241,8 +222,10 @@ inline std::map<std::string, int> RunReshardCases(Transport& transport,
       if (rank == 0) {
         parts.push_back(result->part);
       } else {
-        const auto size = static_cast<size_t>(ReceiveDoubles(transport, rank, 1)[0]);
-        parts.push_back(ReceiveDoubles(transport, rank, size));
+        absl::StatusOr<std::vector<double>> part = ReceiveDoubles(transport, rank);
+        EXPECT_TRUE(part.ok()) << part.status();
+        if (!part.ok()) return run;
+        parts.push_back(*std::move(part));
       }
     }
     EXPECT_EQ(WrongPart(c, parts), "");

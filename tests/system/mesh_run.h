@@ -1,6 +1,6 @@
-// Runs a graph on all ranks of its mesh, threads of this process: compile, instantiate every rank's
-// plan, run the executors over an in-memory network, and join what the ranks hold to logical
-// tensors.
+// Runs a graph on all ranks of its mesh: compile, instantiate every rank's plan, run the executors,
+// and join what the ranks hold to logical tensors. Ranks are threads of this process, or processes
+// of a job.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "parallel/compile.h"
+#include "runtime/transport.h"
 #include "tests/support/host_tensor.h"
 
 namespace weft::testing {
@@ -29,13 +30,20 @@ struct MeshRun {
   // Logical tensors: outputs of every firing in order ("name"), variables after the last step.
   std::map<std::string, std::vector<HostTensor>> outputs;
   std::map<std::string, HostTensor> variables;
-  int64_t bytes_sent = 0;       // by all ranks in all steps
-  int64_t bytes_predicted = 0;  // the plans' word on the same
+  // By rank, in the mesh's order: sent in all steps, and the plans' word on the same.
+  std::vector<int64_t> bytes_sent;
+  std::vector<int64_t> bytes_predicted;
 };
 
 // Errors: those of compilation and of the ranks; Internal if the ranks' copies of a value differ in
 // a bit or an element is nowhere, naming the value.
 absl::StatusOr<MeshRun> RunOnMesh(Graph graph, const OpRegistry& ops, const KernelTable& kernels,
                                   const MeshRunOptions& options);
+
+// The same as one rank of a job, which may have more ranks than the mesh: every rank of the mesh
+// calls it, with the same graph. The mesh's first rank gets what RunOnMesh answers, the others the
+// program and their own bytes. A failure ends the job.
+absl::StatusOr<MeshRun> RunAsRank(Graph graph, const OpRegistry& ops, const KernelTable& kernels,
+                                  const MeshRunOptions& options, Transport& transport);
 
 }  // namespace weft::testing

@@ -1,19 +1,16 @@
-#include "tests/system/op_rows.h"
-
+// The rows of products, pointwise ops and optimizers, and the table of all.
+#include <map>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "tests/system/op_row_list.h"
+#include "tests/system/op_rows.h"
 
 namespace weft::testing {
 namespace {
 
-using Ints = std::vector<int64_t>;
-
-// Values that every float type holds exactly, and so are their small sums and products.
-HostTensor X(Shape shape, uint64_t seed = 1, DType dtype = DType::kF32) {
-  return Sixteenths({std::move(shape), dtype}, seed);
-}
 HostTensor Positive(Shape shape, uint64_t seed = 1) {
   return Sixteenths({std::move(shape), DType::kF32}, seed, 0.5, 2.5);
 }
@@ -36,9 +33,9 @@ std::vector<OpRow> MatmulRows() {
       for (char label : labels) s.push_back(label == 'm' ? 6 : label == 'k' ? 10 : 7);
       return s;
     };
+    const std::vector<std::pair<std::string, std::string>> places = {
+        {"am", At(a, 'm')}, {"ak", At(a, 'k')}, {"bk", At(b, 'k')}, {"bn", At(b, 'n')}};
     const auto add = [&](const std::string& in, const std::string& out, const std::string& grads) {
-      const std::vector<std::pair<std::string, std::string>> places = {
-          {"am", At(a, 'm')}, {"ak", At(a, 'k')}, {"bk", At(b, 'k')}, {"bn", At(b, 'n')}};
       rows.push_back({"O1",
                       "einsum",
                       {{"equation", absl::StrCat(a, ",", b, "->mn")}},
@@ -59,25 +56,32 @@ std::vector<OpRow> MatmulRows() {
     add("am.am B.B", "S0.S0", "am.am P.P");
     add("ak.ak bk.bk", "P.P", "ak.ak bk.bk");
     add("B.B bn.bn", "S1.S1", "P.P bn.bn");
+    // No signature takes rows of a with parts of b's sum, nor columns of b with parts of a's: the
+    // operand whose split the result does not have is gathered, which sends (p - 1) times its
+    // bytes.
+    const auto gather = [&](const std::string& in, const std::string& out, const std::string& how,
+                            int64_t bytes) {
+      add(in, out, "");
+      rows.back().conversions = {absl::StrReplaceAll(how, places)};
+      rows.back().illegal = true;
+      rows.back().bytes = bytes;
+    };
+    gather("am bk", "S0", "b bk->B exchange", 3 * 10 * 7 * 4);
+    gather("ak bn", "S1", "a ak->B exchange", 3 * 6 * 10 * 4);
+    gather("am.B bk.B", "S0.B", "b bk.B->B.B exchange", 2 * 10 * 7 * 4);
   }
-  const Attrs plain = {{"equation", std::string("mk,kn->mn")}};
-  // Rows of both: the rows of the one are wanted by all ranks, or everything is exchanged.
-  rows.push_back({.id = "O1",
-                  .op = "einsum",
-                  .attrs = plain,
-                  .inputs = {X({6, 10}, 1), X({10, 7}, 2)},
-                  .in = "S0 S0",
-                  .out = "S0",
-                  .conversions = {"b S0->B exchange"},
-                  .illegal = true});
-  rows.push_back({.id = "O1",
-                  .op = "einsum",
-                  .attrs = plain,
-                  .inputs = {X({6, 10}, 1), X({10, 7}, 2)},
-                  .in = "P P",
-                  .out = "P",
-                  .conversions = {"a P->B all-reduce over x"},
-                  .illegal = true});
+  // Two partials: the side that is smaller on a rank is reduced, by all-reduces that each send
+  // 2 (p - 1) times their bytes.
+  for (const auto& [m, n, side] :
+       std::vector<std::tuple<int64_t, int64_t, std::string>>{{64, 96, "a"}, {96, 64, "b"}}) {
+    Rows partials({.id = "O1",
+                   .op = "einsum",
+                   .attrs = {{"equation", std::string("mk,kn->mn")}},
+                   .inputs = {X({m, 160}, 1), X({160, n}, 2)}});
+    partials.Add("P P", "P", "", {side + " P->B all-reduce over x"}, 2 * 3 * 64 * 160 * 4);
+    partials.Add("S0.P B.P", "S0.P", "", {"a S0.P->S0.B all-reduce over y"}, 2 * m * 160 * 4);
+    std::move(partials).AppendTo(rows);
+  }
   // O2.
   const auto batched = [&](const std::string& in, const std::string& out,
                            const std::string& grads) {
@@ -289,6 +293,21 @@ std::vector<OpRow> AllOpRows() {
     for (OpRow& row : part()) all.push_back(std::move(row));
   }
   return all;
+}
+
+std::vector<OpRow> SampledOpRows() {
+  std::map<std::pair<std::string, bool>, std::vector<OpRow>> kinds;
+  for (OpRow& row : AllOpRows()) {
+    kinds[{row.id, row.conversions.empty()}].push_back(std::move(row));
+  }
+  std::vector<OpRow> sample;
+  for (auto& [kind, rows] : kinds) {
+    const size_t count = (rows.size() + 9) / 10;
+    for (size_t i = 0; i < count; ++i) {
+      sample.push_back(std::move(rows[(2 * i + 1) * rows.size() / (2 * count)]));
+    }
+  }
+  return sample;
 }
 
 }  // namespace weft::testing

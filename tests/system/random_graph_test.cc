@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "graph/graph_text.h"
 #include "kernels/all_ops.h"
 #include "tests/system/mesh_run.h"
@@ -59,7 +60,8 @@ class RandomGraph : public ::testing::Test {
     const absl::StatusOr<MeshRun> mesh = Train(recipe, false);
     if (!mesh.ok()) return mesh.status().ToString();
     if (mesh->bytes_sent != mesh->bytes_predicted) {
-      return absl::StrCat(mesh->bytes_sent, " bytes sent, ", mesh->bytes_predicted, " predicted");
+      return absl::StrCat(absl::StrJoin(mesh->bytes_sent, ","), " bytes sent by the ranks, ",
+                          absl::StrJoin(mesh->bytes_predicted, ","), " predicted");
     }
     for (const auto& [name, want] : one->variables) {
       const std::string off = Difference(mesh->variables.at(name), want, kLeastOfVariables);
