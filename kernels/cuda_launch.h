@@ -1,5 +1,5 @@
-// Starts CUDA kernels on the stream of a kernel's context. All device code of weft's kernels is started
-// here, so that tests can put a machine without a GPU in its place.
+// Starts CUDA kernels on the stream of a kernel's context. All device code of weft's kernels is
+// started here, so that tests can put a machine without a GPU in its place.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -46,7 +46,6 @@ absl::Status Launch(const KernelContext& c, void (*kernel)(Params...), const Lau
         cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(shape.shared_bytes));
     if (error != cudaSuccess) {
-      (void)cudaGetLastError();
       return CudaStatus(error, absl::StrCat("kernel needs ", shape.shared_bytes,
                                             " bytes of shared memory in a block"));
     }
@@ -59,7 +58,6 @@ absl::Status Launch(const KernelContext& c, void (*kernel)(Params...), const Lau
                                 static_cast<size_t>(shape.shared_bytes), StreamOf(c));
       },
       values);
-  if (error != cudaSuccess) (void)cudaGetLastError();  // not sticky: leave no trace for others
   return CudaStatus(error, "kernel launch");
 }
 

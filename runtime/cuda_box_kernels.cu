@@ -148,10 +148,23 @@ T IdentityAs(Monoid monoid) {
   }
 }
 
-// Calls `f` with a null pointer of the type that holds `dtype` on the device; bool is 0 or 1 in a
+// Starts a loop over `items` and answers what CUDA says of this launch: cudaGetLastError would hand
+// on what an earlier call has left there as well.
+template <typename... Params, typename... Args>
+cudaError_t Start(void (*kernel)(Params...), int64_t items, cudaStream_t stream, Args... args) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = BlocksFor(items);
+  config.blockDim = kThreads;
+  config.stream = stream;
+  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, Params(args)...);
+  if (error != cudaSuccess) (void)cudaGetLastError();  // it is reported here
+  return error;
+}
+
+// Answers `f` of a null pointer of the type that holds `dtype` on the device; bool is 0 or 1 in a
 // byte, whose "or" is the larger.
 template <typename F>
-void WithDeviceType(DType dtype, F f) {
+cudaError_t WithDeviceType(DType dtype, F f) {
   switch (dtype) {
     case DType::kF32: return f(static_cast<float*>(nullptr));
     case DType::kF64: return f(static_cast<double*>(nullptr));
@@ -162,6 +175,7 @@ void WithDeviceType(DType dtype, F f) {
     case DType::kU8:
     case DType::kBool: return f(static_cast<uint8_t*>(nullptr));
   }
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace
@@ -171,48 +185,46 @@ cudaError_t LaunchBoxCopy(const CudaBoxTable& table, int item_bytes, const void*
   if (table.items == 0) return cudaSuccess;
   const auto* source = static_cast<const char*>(from);
   auto* target = static_cast<char*>(to);
-  const unsigned blocks = BlocksFor(table.items);
+  const auto start = [&](auto* kernel) {
+    return Start(kernel, table.items, stream, table, source, target);
+  };
   switch (item_bytes) {
-    case 16: BoxCopyKernel<uint4><<<blocks, kThreads, 0, stream>>>(table, source, target); break;
-    case 8: BoxCopyKernel<uint2><<<blocks, kThreads, 0, stream>>>(table, source, target); break;
-    case 4: BoxCopyKernel<uint32_t><<<blocks, kThreads, 0, stream>>>(table, source, target); break;
-    case 2: BoxCopyKernel<uint16_t><<<blocks, kThreads, 0, stream>>>(table, source, target); break;
-    default: BoxCopyKernel<uint8_t><<<blocks, kThreads, 0, stream>>>(table, source, target);
+    case 16: return start(&BoxCopyKernel<uint4>);
+    case 8: return start(&BoxCopyKernel<uint2>);
+    case 4: return start(&BoxCopyKernel<uint32_t>);
+    case 2: return start(&BoxCopyKernel<uint16_t>);
+    default: return start(&BoxCopyKernel<uint8_t>);
   }
-  return cudaGetLastError();
 }
 
 cudaError_t LaunchBoxCombine(const CudaBoxTable& table, DType dtype, Monoid monoid,
                              const void* from, void* to, cudaStream_t stream) {
   if (table.items == 0) return cudaSuccess;
-  WithDeviceType(dtype, [&](auto* type) {
+  return WithDeviceType(dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    BoxCombineKernel<T><<<BlocksFor(table.items), kThreads, 0, stream>>>(
-        table, monoid, static_cast<const char*>(from), static_cast<char*>(to));
+    return Start(&BoxCombineKernel<T>, table.items, stream, table, monoid,
+                 static_cast<const char*>(from), static_cast<char*>(to));
   });
-  return cudaGetLastError();
 }
 
 cudaError_t LaunchReduceInOrder(DType dtype, Monoid monoid, const void* parts, int num_parts,
                                 void* out, int64_t count, cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
-  WithDeviceType(dtype, [&](auto* type) {
+  return WithDeviceType(dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    ReduceKernel<T><<<BlocksFor(count), kThreads, 0, stream>>>(
-        monoid, static_cast<const T*>(parts), num_parts, static_cast<T*>(out), count);
+    return Start(&ReduceKernel<T>, count, stream, monoid, static_cast<const T*>(parts), num_parts,
+                 static_cast<T*>(out), count);
   });
-  return cudaGetLastError();
 }
 
 cudaError_t LaunchFillIdentity(DType dtype, Monoid monoid, void* data, int64_t count,
                                cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
-  WithDeviceType(dtype, [&](auto* type) {
+  return WithDeviceType(dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    FillKernel<T><<<BlocksFor(count), kThreads, 0, stream>>>(IdentityAs<T>(monoid),
-                                                             static_cast<T*>(data), count);
+    return Start(&FillKernel<T>, count, stream, IdentityAs<T>(monoid), static_cast<T*>(data),
+                 count);
   });
-  return cudaGetLastError();
 }
 
 }  // namespace weft

@@ -21,8 +21,13 @@ constexpr int64_t kLeastBytes = 256;
 // Libraries, NCCL's buffers and kernels' own scratch.
 constexpr int64_t kReserveBytes = int64_t{3} << 29;
 
-void FreeDevice(void* data, int64_t) { (void)cudaFree(data); }
-void FreeHost(void* data, int64_t) { (void)cudaFreeHost(data); }
+// A failure to free says that the device has failed earlier, which others report.
+void FreeDevice(void* data, int64_t) {
+  if (cudaFree(data) != cudaSuccess) (void)cudaGetLastError();
+}
+void FreeHost(void* data, int64_t) {
+  if (cudaFreeHost(data) != cudaSuccess) (void)cudaGetLastError();
+}
 
 absl::Status Copy(const KernelContext& c) {
   const int64_t bytes = c.out(0).elements() * SizeOf(c.out(0).dtype());

@@ -111,12 +111,12 @@ class NcclCollectives final : public CudaCollectives {
     WEFT_RETURN_IF_ERROR(
         CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate"));
     absl::Status status = messenger.Exchange(sends, receives, stream);
-    cudaError_t error = cudaErrorNotReady;
-    while (status.ok() && (error = cudaStreamQuery(stream)) == cudaErrorNotReady) {
+    while (status.ok()) {
+      const absl::StatusOr<bool> done = CudaStreamDone(stream, "the first messages");
+      if (done.ok() && *done) break;
       std::this_thread::sleep_for(std::chrono::microseconds(100));
-      status = transport.status();  // the monitor aborts the group then
+      status = done.ok() ? transport.status() : done.status();  // poison: the group is aborted
     }
-    if (status.ok()) status = CudaStatus(error, "the first messages");
     (void)cudaStreamSynchronize(stream);  // after an abort too, the device comes to an end
     (void)cudaStreamDestroy(stream);
     return status;

@@ -160,10 +160,8 @@ bool CudaStream::Poll() {
     quiet_looks_ = 0;
     completed_.Advance(done);
   } else if (done < pushed && ++quiet_looks_ % kLooksBeforeAsking == 0) {
-    const cudaError_t error = cudaStreamQuery(native_);
-    if (error != cudaSuccess && error != cudaErrorNotReady) {
-      Break(CudaStatus(error, "the device stopped"));
-    }
+    const absl::StatusOr<bool> alive = CudaStreamDone(native_, "the device stopped");
+    if (!alive.ok()) Break(alive.status());
   }
   return completed_.value() < pushed;
 }

@@ -169,13 +169,16 @@ int Main(double seconds) {
                         DeviceAlloc<float>(kTokens * kVocabulary),
                         DeviceAlloc<char>(kWorkspaceBytes)};
   FillRandom<<<1024, 256, 0, stream>>>(buffers.a, kTokens * kVocabulary, 1);
+  CheckCuda(cudaGetLastError(), "FillRandom");
   FillRandom<<<1024, 256, 0, stream>>>(buffers.b, kTokens * kVocabulary, 2);
+  CheckCuda(cudaGetLastError(), "FillRandom");
   CheckCuda(cudaMemsetAsync(buffers.c, 0, kTokens * kVocabulary * 4, stream), "memset");
 
   CudaTimer timer(stream);
   const int64_t copied = kTokens * kVocabulary * 2;
   const double copy = timer.MedianSeconds(5, 5, [&] {
-    cudaMemcpyAsync(buffers.c, buffers.a, copied, cudaMemcpyDeviceToDevice, stream);
+    CheckCuda(cudaMemcpyAsync(buffers.c, buffers.a, copied, cudaMemcpyDeviceToDevice, stream),
+              "copy");
   });
   std::printf(
       "{\"benchmark\": \"gpu_copy\", \"device\": \"%s\", \"sms\": %d, \"bytes\": %lld, "

@@ -134,7 +134,7 @@ int Main(int64_t bytes) {
     CheckCuda(cudaGetLastError(), "kernels");
   }
   Print("copy_engine", 0, bytes, timer.MedianSeconds(5, 3, [&] {
-    cudaMemcpyAsync(remote, local, bytes, cudaMemcpyDeviceToDevice, stream);
+    CheckCuda(cudaMemcpyAsync(remote, local, bytes, cudaMemcpyDeviceToDevice, stream), "copy");
   }));
   return 0;
 }

@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <numeric>
 #include <random>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "runtime/box_copy.h"
+#include "runtime/cuda_status.h"
 #include "tests/support/collective_cases.h"
 #include "tests/support/run_ranks.h"
 
@@ -211,6 +213,31 @@ TEST(CudaDevice, StreamsWaitForOneAnothersEvents) {
     EXPECT_EQ(second, 2 * round + 2);
   }
   (*a)->completed().Await((*a)->submitted());
+}
+
+// CUDA notes "not ready" as the thread's last error, where the next launch would find it.
+TEST(CudaDevice, AskingAStreamLeavesNoErrorBehind) {
+  ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
+  cudaStream_t stream = nullptr;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  std::promise<void> may_end;
+  std::future<void> may_end_now = may_end.get_future();
+  ASSERT_EQ(cudaLaunchHostFunc(
+                stream, [](void* future) { static_cast<std::future<void>*>(future)->wait(); },
+                &may_end_now),
+            cudaSuccess);
+  const absl::StatusOr<bool> done = CudaStreamDone(stream, "asking");
+  EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess);
+  may_end.set_value();
+  ASSERT_TRUE(done.ok()) << done.status();
+  EXPECT_FALSE(*done);
+  EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  const absl::StatusOr<bool> done_now = CudaStreamDone(stream, "asking");
+  ASSERT_TRUE(done_now.ok()) << done_now.status();
+  EXPECT_TRUE(*done_now);
+  EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
+  EXPECT_FALSE(CudaStatus(cudaSetDevice(1 << 20), "no such device").ok());
+  EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess) << "what was reported is reported once";
 }
 
 TEST(CudaCollectives, ConformInAllDTypes) {
