@@ -14,6 +14,7 @@ CudaHandles::CudaHandles(int device) : device_(device) {}
 CudaHandles::~CudaHandles() {
   attention_.reset();
   for (auto& [stream, buffer] : scratch_) (void)cudaFree(buffer.data);
+  for (void* data : outgrown_) (void)cudaFree(data);
   if (cublas_ != nullptr) (void)cublasLtDestroy(cublas_);
   if (fault_ != nullptr) (void)cudaFreeHost(fault_);
 }
@@ -35,13 +36,11 @@ absl::Status CudaHandles::TakeFault() {
 absl::StatusOr<void*> CudaHandles::Scratch(cudaStream_t stream, int64_t bytes) {
   Buffer& buffer = scratch_[stream];
   if (buffer.bytes >= bytes) return buffer.data;
-  // Work that uses the old memory may still run.
-  WEFT_RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream), "growing a kernel's scratch"));
-  WEFT_RETURN_IF_ERROR(CudaStatus(cudaFree(buffer.data), "growing a kernel's scratch"));
-  buffer = {};
+  void* larger = nullptr;
   WEFT_RETURN_IF_ERROR(
-      CudaStatus(cudaMalloc(&buffer.data, bytes), absl::StrCat("scratch of ", bytes, " bytes")));
-  buffer.bytes = bytes;
+      CudaStatus(cudaMalloc(&larger, bytes), absl::StrCat("scratch of ", bytes, " bytes")));
+  if (buffer.data != nullptr) outgrown_.push_back(buffer.data);
+  buffer = {larger, bytes};
   return buffer.data;
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "runtime/kernel.h"
@@ -61,8 +62,10 @@ class CudaHandles : public DeviceState {
   // up indices ask before they start; the runtime asks once more when a step has ended.
   absl::Status TakeFault();
 
-  // At least `bytes` of device memory for work on `stream`, kept until the handles go. For scratch
-  // whose size only a library knows, beyond what the plan has. Not while a graph is captured.
+  // At least `bytes` of device memory for work on `stream`, kept until the handles go, outgrown
+  // memory as well: cudaFree waits for the device, where kernels may wait for other ranks, and those
+  // for what this rank has yet to enqueue. For scratch whose size only a library knows, beyond what
+  // the plan has. Not while a graph is captured.
   absl::StatusOr<void*> Scratch(cudaStream_t stream, int64_t bytes);
 
  private:
@@ -81,7 +84,8 @@ class CudaHandles : public DeviceState {
   CudaFault* fault_ = nullptr;
   CudaFault* device_fault_ = nullptr;
   std::map<MatmulKey, MatmulPlan> plans_;
-  std::map<cudaStream_t, Buffer> scratch_;
+  std::map<cudaStream_t, Buffer> scratch_;  // the largest so far
+  std::vector<void*> outgrown_;             // what work enqueued earlier may still use
   std::unique_ptr<AttentionPlans> attention_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/collective_bytes.h"
@@ -69,13 +70,11 @@ absl::Status NcclCommunicator::CheckCounts(absl::Span<const int64_t> counts) con
 }
 
 absl::StatusOr<std::byte*> NcclCommunicator::Scratch(int64_t bytes) {
-  if (bytes > scratch_.bytes()) {
-    WEFT_RETURN_IF_ERROR(
-        CudaStatus(cudaStreamSynchronize(Native(native_stream())), "growing scratch"));
-    scratch_ = Arena();
-    WEFT_ASSIGN_OR_RETURN(scratch_, device_.Allocate(bytes));
+  if (scratch_.empty() || scratch_.back().bytes() < bytes) {
+    WEFT_ASSIGN_OR_RETURN(Arena larger, device_.Allocate(bytes));
+    scratch_.push_back(std::move(larger));
   }
-  return scratch_.data();
+  return scratch_.back().data();
 }
 
 absl::Status NcclCommunicator::Reserve(int64_t count, DType dtype, Monoid monoid) {

@@ -34,13 +34,13 @@ class NcclCommunicator final : public Communicator {
 
  private:
   absl::Status CheckCounts(absl::Span<const int64_t> counts) const;
-  // Device memory that nothing enqueued before uses any more once the stream gets there; blocks
-  // where it must grow.
+  // Device memory that nothing enqueued before uses any more once the stream gets there. What it
+  // outgrows stays: to free it would wait for the device, where kernels may wait for other ranks.
   absl::StatusOr<std::byte*> Scratch(int64_t bytes);
 
   NcclGroup& group_;
   Device& device_;
-  Arena scratch_;
+  std::vector<Arena> scratch_;  // the last is the largest
 };
 
 }  // namespace weft
