@@ -1,5 +1,6 @@
 #include "kernels/cuda_handles.h"
 
+#include <atomic>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -16,15 +17,16 @@ CudaHandles::~CudaHandles() {
   for (auto& [stream, buffer] : scratch_) (void)cudaFree(buffer.data);
   for (void* data : outgrown_) (void)cudaFree(data);
   if (cublas_ != nullptr) (void)cublasLtDestroy(cublas_);
+  if (claimed_ != nullptr) (void)cudaFree(claimed_);
   if (fault_ != nullptr) (void)cudaFreeHost(fault_);
 }
 
 absl::Status CudaHandles::TakeFault() {
-  const volatile CudaFault* fault = fault_;
-  if (fault->op == CudaFault::kNone) return absl::OkStatus();
-  const int op = fault->op;
-  const int64_t index = fault->index, limit = fault->limit;
-  *fault_ = {};
+  const std::atomic_ref<int> told(fault_->told);
+  if (told.load(std::memory_order_acquire) != fault_->round) return absl::OkStatus();
+  const int op = fault_->op;
+  const int64_t index = fault_->index, limit = fault_->limit;
+  std::atomic_ref<int>(fault_->round).store(fault_->round + 1, std::memory_order_release);
   const char* names[] = {"", "embedding", "embedding_grad", "head_cross_entropy",
                          "head_cross_entropy_grad"};
   const bool head = op == CudaFault::kHead || op == CudaFault::kHeadGrad;
@@ -52,11 +54,16 @@ absl::StatusOr<std::unique_ptr<DeviceState>> MakeCudaHandles(int device) {
     return absl::InternalError(absl::StrCat("cuBLASLt does not start on CUDA device ", device, ": ",
                                             cublasLtGetStatusString(status)));
   }
+  WEFT_RETURN_IF_ERROR(
+      CudaStatus(cudaMalloc(&handles->claimed_, sizeof(int)), "memory for faults"));
+  WEFT_RETURN_IF_ERROR(
+      CudaStatus(cudaMemset(handles->claimed_, 0, sizeof(int)), "memory for faults"));
+  WEFT_RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(nullptr), "memory for faults"));
   void* memory = nullptr;
   WEFT_RETURN_IF_ERROR(CudaStatus(cudaHostAlloc(&memory, sizeof(CudaFault), cudaHostAllocMapped),
                                   "memory for faults"));
   handles->fault_ = static_cast<CudaFault*>(memory);
-  *handles->fault_ = {};
+  *handles->fault_ = {.round = 1, .claimed = static_cast<int*>(handles->claimed_)};
   WEFT_RETURN_IF_ERROR(
       CudaStatus(cudaHostGetDevicePointer(&memory, handles->fault_, 0), "memory for faults"));
   handles->device_fault_ = static_cast<CudaFault*>(memory);

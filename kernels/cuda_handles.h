@@ -18,10 +18,16 @@ namespace weft {
 
 class AttentionPlans;  // kernels/cuda_attention_plans.h
 
-// The first bad index that a kernel met since the host last looked. Lies in host memory that the
-// device writes; the kernel goes on as if the index were padding.
+// The first bad index that a kernel met since the host last looked; the kernel goes on as if the
+// index were padding. Lies in host memory that both sides map, where no atomic operation of the
+// device is one to the host; so each word has one writer. The host counts rounds. The thread that
+// is first to claim a round tells what it met, and the round in `told` last: who sees that sees
+// all.
 struct CudaFault {
   enum Op : int { kNone, kEmbedding, kEmbeddingGrad, kHead, kHeadGrad };
+  int round;     // of the host, from 1
+  int* claimed;  // in device memory: the last round that a thread has claimed
+  int told;      // of the device, as are the next three: the last round of which they tell
   int op;
   int index;
   int64_t limit;
@@ -63,9 +69,9 @@ class CudaHandles : public DeviceState {
   absl::Status TakeFault();
 
   // At least `bytes` of device memory for work on `stream`, kept until the handles go, outgrown
-  // memory as well: cudaFree waits for the device, where kernels may wait for other ranks, and those
-  // for what this rank has yet to enqueue. For scratch whose size only a library knows, beyond what
-  // the plan has. Not while a graph is captured.
+  // memory as well: cudaFree waits for the device, where kernels may wait for other ranks, and
+  // those for what this rank has yet to enqueue. For scratch whose size only a library knows,
+  // beyond what the plan has. Not while a graph is captured.
   absl::StatusOr<void*> Scratch(cudaStream_t stream, int64_t bytes);
 
  private:
@@ -81,8 +87,9 @@ class CudaHandles : public DeviceState {
   bool tf32_ = false;
   bool deterministic_ = false;
   cublasLtHandle_t cublas_ = nullptr;
-  CudaFault* fault_ = nullptr;
-  CudaFault* device_fault_ = nullptr;
+  void* claimed_ = nullptr;            // CudaFault::claimed
+  CudaFault* fault_ = nullptr;         // as the host sees it,
+  CudaFault* device_fault_ = nullptr;  // and as the device does
   std::map<MatmulKey, MatmulPlan> plans_;
   std::map<cudaStream_t, Buffer> scratch_;  // the largest so far
   std::vector<void*> outgrown_;             // what work enqueued earlier may still use
