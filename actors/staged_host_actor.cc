@@ -52,11 +52,18 @@ absl::Status StagedHostActor::EnqueueFiring(int64_t firing) {
   void* const native = stream().native_stream();
   void* const device = slot_.data(firing);
   if (feeds_) {
-    WEFT_RETURN_IF_ERROR(queue_.CallHost(&CallHost, this, native));
+    WEFT_RETURN_IF_ERROR(EnqueueCall(native));
     return queue_.CopyIn(device, staging_.data(), staging_.bytes(), native);
   }
   WEFT_RETURN_IF_ERROR(queue_.CopyOut(staging_.data(), device, staging_.bytes(), native));
-  return queue_.CallHost(&CallHost, this, native);
+  return EnqueueCall(native);
+}
+
+absl::Status StagedHostActor::EnqueueCall(void* native_stream) {
+  gate_->Announce();
+  const absl::Status status = queue_.CallHost(&CallGate::Enter, gate_.get(), native_stream);
+  if (!status.ok()) gate_->Withdraw();
+  return status;
 }
 
 void StagedHostActor::CallHost(void* context) {
