@@ -1,5 +1,6 @@
 # Finds NCCL and makes NCCL::nccl: beside CUDA, as a package of the system, or as the Python package
-# nvidia-nccl (torch brings it). Installed beside weftConfig.cmake.
+# nvidia-nccl (torch brings it). find_package(NCCL <version>) refuses an older one. Installed beside
+# weftConfig.cmake.
 find_program(WEFT_PYTHON3 python3)
 mark_as_advanced(WEFT_PYTHON3)
 set(weft_nccl_hint)

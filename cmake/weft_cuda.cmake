@@ -40,8 +40,11 @@ if(WEFT_CUDA)
   endif()
   find_package(CUDAToolkit REQUIRED)
   add_custom_target(gpu COMMENT "Tests and benchmarks that need a GPU")
-  find_package(NCCL)
+  # 2.14 has the communicators that do not block, which runtime/cuda_nccl_group.h needs.
+  set(WEFT_NCCL_LEAST 2.14)
+  find_package(NCCL ${WEFT_NCCL_LEAST})
   if(NOT NCCL_FOUND)
-    message(STATUS "NCCL: not found; GPUs of several ranks will not work together")
+    message(STATUS "NCCL: none of version ${WEFT_NCCL_LEAST} or later; "
+      "GPUs of several ranks will not work together")
   endif()
 endif()

@@ -35,11 +35,11 @@ class NcclMessenger final : public DeviceMessenger {
     return group_.Enqueue("exchange", [&](ncclComm_t communicator) {
       ncclResult_t result = ncclSuccess;
       for (const Message& m : sends) {
-        if (result != ncclSuccess) break;
+        if (NcclFails(result)) break;
         result = ncclSend(m.data, m.bytes, ncclUint8, m.peer, communicator, stream);
       }
       for (const Message& m : receives) {
-        if (result != ncclSuccess) break;
+        if (NcclFails(result)) break;
         result = ncclRecv(m.data, m.bytes, ncclUint8, m.peer, communicator, stream);
       }
       return result;

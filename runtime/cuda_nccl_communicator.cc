@@ -56,7 +56,7 @@ absl::Status CopyTo(void* to, const void* from, int64_t bytes, void* stream) {
 
 // The members of a group call that have something to say, until one fails.
 #define WEFT_NCCL_RETURN_IF_ERROR(call) \
-  if (const ncclResult_t weft_result_ = (call); weft_result_ != ncclSuccess) return weft_result_
+  if (const ncclResult_t weft_result_ = (call); NcclFails(weft_result_)) return weft_result_
 
 }  // namespace
 

@@ -3,8 +3,6 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -19,8 +17,12 @@ using Clock = std::chrono::steady_clock;
 
 // How often the monitor asks a group how it is.
 constexpr std::chrono::milliseconds kAskInterval{10};
-// How long NCCL may take to notice by itself that its peers are gone.
-constexpr std::chrono::seconds kGrace{1};
+// How often others look whether NCCL is done with what they asked for: with enqueuing, which takes
+// some tens of microseconds as a rule, after as many looks that only let others run; and with
+// beginning and ending.
+constexpr int kYields = 64;
+constexpr std::chrono::microseconds kEnqueueInterval{20};
+constexpr std::chrono::microseconds kMeetInterval{200};
 
 absl::Status SendTo(Transport& transport, int to, uint32_t tag, const void* data, int64_t bytes) {
   Request request;
@@ -54,41 +56,32 @@ absl::StatusOr<ncclUniqueId> ShareId(Transport& transport, const std::vector<int
   return id;
 }
 
-// ncclCommInitRank blocks until all have come and cannot be called off; hence a thread of its own,
-// which is left to itself where the network ends meanwhile.
-struct Initialisation {
+// Until all have come, or one has failed.
+absl::StatusOr<ncclComm_t> Initialise(Transport& transport, const ncclUniqueId& id, int size,
+                                      int rank, int device) {
+  constexpr std::string_view kWhat = "ncclCommInitRankConfig";
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
   ncclComm_t communicator = nullptr;
-  ncclResult_t result = ncclSuccess;
-  std::atomic<bool> done{false};
-};
-
-absl::StatusOr<ncclComm_t> Initialise(Transport& transport, ncclUniqueId id, int size, int rank,
-                                      int device) {
-  const auto state = std::make_shared<Initialisation>();
-  std::thread thread([state, id, size, rank, device] {
-    cudaSetDevice(device);
-    state->result = ncclCommInitRank(&state->communicator, size, id, rank);
-    state->done.store(true, std::memory_order_release);
-  });
-  Clock::time_point give_up = Clock::time_point::max();
-  while (!state->done.load(std::memory_order_acquire)) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    if (give_up == Clock::time_point::max()) {
-      if (!transport.status().ok()) give_up = Clock::now() + kGrace;
-    } else if (Clock::now() > give_up) {
-      thread.detach();
-      return transport.status();
-    }
+  ncclResult_t state = ncclCommInitRankConfig(&communicator, size, id, rank, &config);
+  absl::Status status;
+  while (status.ok() && state == ncclInProgress) {
+    std::this_thread::sleep_for(kMeetInterval);
+    status = transport.status();
+    if (status.ok()) status = NcclStatus(ncclCommGetAsyncError(communicator, &state), kWhat);
   }
-  thread.join();
-  WEFT_RETURN_IF_ERROR(NcclStatus(state->result, "ncclCommInitRank"));
-  return state->communicator;
+  if (status.ok()) status = NcclStatus(state, kWhat);
+  if (status.ok()) return communicator;
+  if (communicator != nullptr) {
+    const NcclAbort abort(communicator, device);  // and waits for it
+  }
+  return status;
 }
 
 }  // namespace
 
 absl::Status NcclStatus(ncclResult_t result, std::string_view what) {
-  if (result == ncclSuccess) return absl::OkStatus();
+  if (!NcclFails(result)) return absl::OkStatus();
   const char* last = ncclGetLastError(nullptr);
   return absl::InternalError(absl::StrCat(std::string(what), ": ", ncclGetErrorString(result),
                                           last != nullptr && *last != 0 ? ": " : "",
@@ -125,14 +118,23 @@ NcclGroup::NcclGroup(Transport& transport, ncclComm_t communicator, int device,
     : transport_(transport), device_(device), monitor_(monitor), communicator_(communicator) {}
 
 NcclGroup::~NcclGroup() {
-  monitor_.Remove(this);
+  monitor_.Remove(this);  // from here on nobody else calls
   if (communicator_ == nullptr) return;
-  cudaSetDevice(device_);
-  if (transport_.status().ok()) {
-    (void)ncclCommDestroy(communicator_);
-  } else {
-    (void)ncclCommAbort(communicator_);
+  (void)cudaSetDevice(device_);
+  if (!End()) abort_.emplace(communicator_, device_);
+}
+
+bool NcclGroup::End() {
+  if (!transport_.status().ok()) return false;
+  ncclResult_t state = ncclCommFinalize(communicator_);
+  while (state == ncclInProgress && transport_.status().ok()) {
+    std::this_thread::sleep_for(kMeetInterval);
+    const ncclResult_t asked = ncclCommGetAsyncError(communicator_, &state);
+    if (asked != ncclSuccess) state = asked;
   }
+  if (state != ncclSuccess) return false;
+  (void)ncclCommDestroy(communicator_);  // nothing is left that it could wait for
+  return true;
 }
 
 absl::Status NcclGroup::Enqueue(std::string_view what,
@@ -140,32 +142,47 @@ absl::Status NcclGroup::Enqueue(std::string_view what,
   const std::lock_guard<std::mutex> lock(mutex_);
   if (communicator_ == nullptr) return aborted_;
   ncclResult_t result = ncclGroupStart();
-  if (result == ncclSuccess) {
+  if (!NcclFails(result)) {
     result = enqueue(communicator_);
     const ncclResult_t end = ncclGroupEnd();
-    if (result == ncclSuccess) result = end;
+    if (!NcclFails(result)) result = end;
   }
-  const absl::Status status = NcclStatus(result, what);
+  absl::Status status = NcclStatus(result, what);
+  if (status.ok()) status = AwaitEnqueued(what);
   if (!status.ok()) transport_.Poison(status);
   return status;
+}
+
+absl::Status NcclGroup::AwaitEnqueued(std::string_view what) {
+  for (int looks = 0;; ++looks) {
+    ncclResult_t state = ncclSuccess;
+    WEFT_RETURN_IF_ERROR(NcclStatus(ncclCommGetAsyncError(communicator_, &state), what));
+    if (state != ncclInProgress) return NcclStatus(state, what);
+    if (looks < kYields) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(kEnqueueInterval);
+    }
+  }
 }
 
 bool NcclGroup::Poll() {
   const Clock::time_point now = Clock::now();
   if (now - looked_ < kAskInterval) return false;
-  looked_ = now;
   const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock() || communicator_ == nullptr) return false;
+  if (!lock.owns_lock()) return false;  // at the next look
+  looked_ = now;
+  if (communicator_ == nullptr) return false;
   const absl::Status network = transport_.status();
   if (!network.ok()) {
     Abort(network);
     return false;
   }
-  ncclResult_t result = ncclSuccess;
-  absl::Status status = NcclStatus(ncclCommGetAsyncError(communicator_, &result), "NCCL");
-  if (status.ok()) status = NcclStatus(result, "NCCL, while the device worked");
+  ncclResult_t state = ncclSuccess;
+  absl::Status status = NcclStatus(ncclCommGetAsyncError(communicator_, &state), "NCCL");
+  if (status.ok()) status = NcclStatus(state, "NCCL, while the device worked");
   if (!status.ok()) {
-    transport_.Poison(status);
+    transport_.Poison(status);  // before the abort: Enqueue looks at it
     Abort(status);
   }
   return false;
@@ -173,7 +190,7 @@ bool NcclGroup::Poll() {
 
 void NcclGroup::Abort(const absl::Status& status) {
   aborted_ = status;
-  (void)ncclCommAbort(communicator_);
+  abort_.emplace(communicator_, device_);
   communicator_ = nullptr;
 }
 

@@ -1,5 +1,6 @@
 // NcclGroup: one NCCL communicator, watched: once the network is poisoned or NCCL itself reports an
-// error, it is aborted, so that nothing on the device waits for ever.
+// error, it is aborted, so that nothing on the device waits for ever. Communicators do not block: a
+// call begins something and returns, and whoever needs its end asks how it is, again and again.
 #pragma once
 
 #include <nccl.h>
@@ -8,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -15,11 +17,17 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "runtime/cuda_monitor.h"
+#include "runtime/cuda_nccl_abort.h"
 #include "runtime/transport.h"
 
 namespace weft {
 
-// OK, or "`what`: NCCL's text".
+// What is under way has not failed.
+inline bool NcclFails(ncclResult_t result) {
+  return result != ncclSuccess && result != ncclInProgress;
+}
+
+// OK unless NcclFails: "`what`: NCCL's text".
 absl::Status NcclStatus(ncclResult_t result, std::string_view what);
 
 class NcclGroup final : private CudaWatched {
@@ -31,26 +39,33 @@ class NcclGroup final : private CudaWatched {
                                                          const std::vector<int>& ranks,
                                                          uint32_t tag, int device,
                                                          CudaMonitor& monitor);
-  // Nothing that was enqueued is under way any more.
+  // Nothing that was enqueued is under way any more. Waits until all members have come to it, which
+  // go through groups that they share in one order; or until the network is poisoned.
   ~NcclGroup() override;
 
-  // Calls `enqueue`, which makes NCCL calls; they come out as one group of NCCL's. On failure the
-  // transport is poisoned. The actor thread.
+  // Calls `enqueue`, which makes NCCL calls until one NcclFails; they come out as one group of
+  // NCCL's. Returns when they are on their streams. On failure the transport is poisoned. The actor
+  // thread.
   absl::Status Enqueue(std::string_view what,
                        absl::FunctionRef<ncclResult_t(ncclComm_t communicator)> enqueue);
 
  private:
   NcclGroup(Transport& transport, ncclComm_t communicator, int device, CudaMonitor& monitor);
   bool Poll() override;
+  // Until NCCL has put on the streams what it was given. Under the mutex, as is the next.
+  absl::Status AwaitEnqueued(std::string_view what);
   void Abort(const absl::Status& status);
+  // Ends the communicator in good order; false if that cannot be. Of the destructor.
+  bool End();
 
   Transport& transport_;
   const int device_;
   CudaMonitor& monitor_;
-  std::mutex mutex_;  // guards the two below: no call while it is aborted
-  ncclComm_t communicator_;
-  absl::Status aborted_;
   std::chrono::steady_clock::time_point looked_;  // of the monitor
+  std::mutex mutex_;         // guards the three below; held during calls, which do not block
+  ncclComm_t communicator_;  // nullptr once it is aborted
+  absl::Status aborted_;
+  std::optional<NcclAbort> abort_;
 };
 
 }  // namespace weft
