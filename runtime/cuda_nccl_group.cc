@@ -139,15 +139,21 @@ bool NcclGroup::End() {
 
 absl::Status NcclGroup::Enqueue(std::string_view what,
                                 absl::FunctionRef<ncclResult_t(ncclComm_t)> enqueue) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (communicator_ == nullptr) return aborted_;
-  ncclResult_t result = ncclGroupStart();
-  if (!NcclFails(result)) {
-    result = enqueue(communicator_);
-    const ncclResult_t end = ncclGroupEnd();
-    if (!NcclFails(result)) result = end;
+  // Some versions of NCCL keep a group in memory of the thread that has begun it: while one of this
+  // thread's is aborted, the thread must not begin the next, of another communicator.
+  WEFT_RETURN_IF_ERROR(transport_.status());
+  absl::Status status;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (communicator_ == nullptr) return aborted_;
+    ncclResult_t result = ncclGroupStart();
+    if (!NcclFails(result)) {
+      result = enqueue(communicator_);
+      const ncclResult_t end = ncclGroupEnd();
+      if (!NcclFails(result)) result = end;
+    }
+    status = NcclStatus(result, what);
   }
-  absl::Status status = NcclStatus(result, what);
   if (status.ok()) status = AwaitEnqueued(what);
   if (!status.ok()) transport_.Poison(status);
   return status;
@@ -155,9 +161,13 @@ absl::Status NcclGroup::Enqueue(std::string_view what,
 
 absl::Status NcclGroup::AwaitEnqueued(std::string_view what) {
   for (int looks = 0;; ++looks) {
-    ncclResult_t state = ncclSuccess;
-    WEFT_RETURN_IF_ERROR(NcclStatus(ncclCommGetAsyncError(communicator_, &state), what));
-    if (state != ncclInProgress) return NcclStatus(state, what);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (communicator_ == nullptr) return aborted_;
+      ncclResult_t state = ncclSuccess;
+      WEFT_RETURN_IF_ERROR(NcclStatus(ncclCommGetAsyncError(communicator_, &state), what));
+      if (state != ncclInProgress) return NcclStatus(state, what);
+    }
     if (looks < kYields) {
       std::this_thread::yield();
     } else {

@@ -1,6 +1,7 @@
 // NcclGroup: one NCCL communicator, watched: once the network is poisoned or NCCL itself reports an
 // error, it is aborted, so that nothing on the device waits for ever. Communicators do not block: a
-// call begins something and returns, and whoever needs its end asks how it is, again and again.
+// call begins something and returns, and whoever needs its end asks how it is, again and again,
+// with the group's mutex free in between; so an abort gets in wherever a peer is waited for.
 #pragma once
 
 #include <nccl.h>
@@ -44,16 +45,17 @@ class NcclGroup final : private CudaWatched {
   ~NcclGroup() override;
 
   // Calls `enqueue`, which makes NCCL calls until one NcclFails; they come out as one group of
-  // NCCL's. Returns when they are on their streams. On failure the transport is poisoned. The actor
-  // thread.
+  // NCCL's. Returns when they are on their streams. On failure the transport is poisoned, and once
+  // it is, this answers its status. The actor thread.
   absl::Status Enqueue(std::string_view what,
                        absl::FunctionRef<ncclResult_t(ncclComm_t communicator)> enqueue);
 
  private:
   NcclGroup(Transport& transport, ncclComm_t communicator, int device, CudaMonitor& monitor);
   bool Poll() override;
-  // Until NCCL has put on the streams what it was given. Under the mutex, as is the next.
+  // Until NCCL has put on the streams what it was given.
   absl::Status AwaitEnqueued(std::string_view what);
+  // Under the mutex.
   void Abort(const absl::Status& status);
   // Ends the communicator in good order; false if that cannot be. Of the destructor.
   bool End();
