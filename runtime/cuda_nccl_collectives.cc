@@ -50,6 +50,34 @@ class NcclMessenger final : public DeviceMessenger {
   NcclGroup& group_;
 };
 
+// What the first messages between ranks need. It is all there before the ranks meet: one that
+// lacks memory says so while the others can still hear it, none of them waiting on its device.
+struct FirstMessages {
+  ~FirstMessages() {
+    if (stream == nullptr) return;
+    (void)cudaStreamSynchronize(stream);  // after an abort too, the device comes to an end
+    (void)cudaStreamDestroy(stream);
+  }
+  absl::Status Prepare(Device& device, absl::Span<const int> peers) {
+    if (peers.empty()) return absl::OkStatus();
+    constexpr int64_t kBytes = 64;
+    const int64_t peer_bytes = kBytes * static_cast<int64_t>(peers.size());
+    WEFT_ASSIGN_OR_RETURN(words, device.Allocate(2 * peer_bytes));
+    std::byte* at = words.data();
+    for (int peer : peers) {
+      sends.push_back({peer, at, kBytes});
+      receives.push_back({peer, at + peer_bytes, kBytes});
+      at += kBytes;
+    }
+    return CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
+                      "cudaStreamCreate");
+  }
+
+  Arena words;
+  std::vector<DeviceMessenger::Message> sends, receives;
+  cudaStream_t stream = nullptr;
+};
+
 class NcclCollectives final : public CudaCollectives {
  public:
   NcclCollectives(Device& device, int ordinal, CudaMonitor& monitor)
@@ -78,8 +106,10 @@ class NcclCollectives final : public CudaCollectives {
     std::iota(everyone.begin(), everyone.end(), 0);
     WEFT_ASSIGN_OR_RETURN(NcclGroup* const group, GroupOf(transport, everyone, kMessengerTag));
     auto messenger = std::make_unique<NcclMessenger>(*group);
-    WEFT_RETURN_IF_ERROR(Annotate(Connect(transport, *messenger, peers), "connecting GPUs"));
-    return messenger;
+    const absl::Status status = Annotate(Connect(transport, *messenger, peers), "connecting GPUs");
+    if (status.ok()) return messenger;
+    transport.Poison(status);  // the others wait here, or on their devices
+    return status;
   }
 
  private:
@@ -92,33 +122,20 @@ class NcclCollectives final : public CudaCollectives {
     return group.get();
   }
 
-  // NCCL connects two ranks at their first message, and blocks meanwhile; so let that be now.
+  // NCCL connects two ranks at their first message, which waits for both; so let that be now.
   absl::Status Connect(Transport& transport, NcclMessenger& messenger,
                        absl::Span<const int> peers) {
+    FirstMessages first;
+    WEFT_RETURN_IF_ERROR(first.Prepare(device_, peers));
     WEFT_RETURN_IF_ERROR(Barrier(transport));
     if (peers.empty()) return absl::OkStatus();
-    constexpr int64_t kBytes = 64;
-    const int64_t peer_bytes = kBytes * static_cast<int64_t>(peers.size());
-    WEFT_ASSIGN_OR_RETURN(const Arena words, device_.Allocate(2 * peer_bytes));
-    std::vector<DeviceMessenger::Message> sends, receives;
-    std::byte* at = words.data();
-    for (int peer : peers) {
-      sends.push_back({peer, at, kBytes});
-      receives.push_back({peer, at + peer_bytes, kBytes});
-      at += kBytes;
-    }
-    cudaStream_t stream = nullptr;
-    WEFT_RETURN_IF_ERROR(
-        CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate"));
-    absl::Status status = messenger.Exchange(sends, receives, stream);
+    absl::Status status = messenger.Exchange(first.sends, first.receives, first.stream);
     while (status.ok()) {
-      const absl::StatusOr<bool> done = CudaStreamDone(stream, "the first messages");
-      if (done.ok() && *done) break;
+      const absl::StatusOr<bool> done = CudaStreamDone(first.stream, "the first messages");
+      if (done.ok() && *done) return transport.status();
       std::this_thread::sleep_for(std::chrono::microseconds(100));
       status = done.ok() ? transport.status() : done.status();  // poison: the group is aborted
     }
-    (void)cudaStreamSynchronize(stream);  // after an abort too, the device comes to an end
-    (void)cudaStreamDestroy(stream);
     return status;
   }
 
