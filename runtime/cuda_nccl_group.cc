@@ -3,6 +3,8 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <string_view>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -23,6 +25,14 @@ constexpr std::chrono::milliseconds kAskInterval{10};
 constexpr int kYields = 64;
 constexpr std::chrono::microseconds kEnqueueInterval{20};
 constexpr std::chrono::microseconds kMeetInterval{200};
+
+// Communicators that do not block let an abort get in wherever a call waits for a peer, but NCCL
+// starts a thread for each of their groups. NCCL's own switch chooses; it has the last word in any
+// case.
+bool NcclBlocks() {
+  const char* const word = std::getenv("NCCL_COMM_BLOCKING");
+  return word == nullptr || std::string_view(word) != "0";
+}
 
 absl::Status SendTo(Transport& transport, int to, uint32_t tag, const void* data, int64_t bytes) {
   Request request;
@@ -61,7 +71,7 @@ absl::StatusOr<ncclComm_t> Initialise(Transport& transport, const ncclUniqueId& 
                                       int rank, int device) {
   constexpr std::string_view kWhat = "ncclCommInitRankConfig";
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-  config.blocking = 0;
+  config.blocking = NcclBlocks() ? 1 : 0;
   ncclComm_t communicator = nullptr;
   ncclResult_t state = ncclCommInitRankConfig(&communicator, size, id, rank, &config);
   absl::Status status;
@@ -126,6 +136,7 @@ NcclGroup::~NcclGroup() {
 
 bool NcclGroup::End() {
   if (!transport_.status().ok()) return false;
+  if (NcclBlocks()) return ncclCommDestroy(communicator_) == ncclSuccess;
   ncclResult_t state = ncclCommFinalize(communicator_);
   while (state == ncclInProgress && transport_.status().ok()) {
     std::this_thread::sleep_for(kMeetInterval);

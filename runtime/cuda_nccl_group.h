@@ -1,7 +1,8 @@
 // NcclGroup: one NCCL communicator, watched: once the network is poisoned or NCCL itself reports an
-// error, it is aborted, so that nothing on the device waits for ever. Communicators do not block: a
-// call begins something and returns, and whoever needs its end asks how it is, again and again,
-// with the group's mutex free in between; so an abort gets in wherever a peer is waited for.
+// error, it is aborted, so that nothing on the device waits for ever. With NCCL_COMM_BLOCKING=0 in
+// the environment communicators do not block: a call begins something and returns, and whoever
+// needs its end asks how it is, again and again, with the group's mutex free in between; so an
+// abort gets in wherever a peer is waited for.
 #pragma once
 
 #include <nccl.h>
@@ -64,8 +65,8 @@ class NcclGroup final : private CudaWatched {
   const int device_;
   CudaMonitor& monitor_;
   std::chrono::steady_clock::time_point looked_;  // of the monitor
-  std::mutex mutex_;         // guards the three below; held during calls, which do not block
-  ncclComm_t communicator_;  // nullptr once it is aborted
+  std::mutex mutex_;                              // guards the three below; held during calls
+  ncclComm_t communicator_;                       // nullptr once it is aborted
   absl::Status aborted_;
   std::optional<NcclAbort> abort_;
 };
