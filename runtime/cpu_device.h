@@ -7,7 +7,7 @@
 namespace weft {
 
 // Stateless; any number of ranks and threads may share one.
-class CpuDevice final : public Device {
+class CpuDevice : public Device {
  public:
   CpuDevice() : Device("CPU") {}
 

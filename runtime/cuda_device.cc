@@ -10,6 +10,7 @@
 #include "runtime/cuda_queue.h"
 #include "runtime/cuda_status.h"
 #include "runtime/cuda_stream.h"
+#include "runtime/cuda_time_marks.h"
 #include "runtime/human_units.h"
 #include "runtime/status.h"
 
@@ -142,6 +143,10 @@ absl::Status CudaDevice::Read(void* host, const void* device, int64_t bytes) {
 absl::StatusOr<std::unique_ptr<Stream>> CudaDevice::MakeStream(const std::string& name, int64_t,
                                                                Work work) {
   return CudaStream::Make(name, ordinal_, monitor_, work == Work::kTransfer);
+}
+
+absl::StatusOr<std::unique_ptr<TimeMarks>> CudaDevice::MakeTimeMarks(int64_t count) {
+  return CudaTimeMarks::Make(ordinal_, count);
 }
 
 absl::StatusOr<std::unique_ptr<Communicator>> CudaDevice::MakeCommunicator(Transport& transport,

@@ -41,6 +41,7 @@ class CudaDevice final : public Device {
   absl::Status Read(void* host, const void* device, int64_t bytes) override;
   absl::StatusOr<std::unique_ptr<Stream>> MakeStream(const std::string& name, int64_t capacity,
                                                      Work work) override;
+  absl::StatusOr<std::unique_ptr<TimeMarks>> MakeTimeMarks(int64_t count) override;
   absl::StatusOr<std::unique_ptr<Communicator>> MakeCommunicator(Transport& transport,
                                                                  std::vector<int> ranks,
                                                                  uint32_t tag) override;

@@ -25,6 +25,7 @@
 #include "runtime/kernel.h"
 #include "runtime/monoid.h"
 #include "runtime/stream.h"
+#include "runtime/time_marks.h"
 #include "runtime/transport.h"
 
 namespace weft {
@@ -109,6 +110,10 @@ class Device {
   // A stream that holds `capacity` entries without blocking whoever enqueues.
   virtual absl::StatusOr<std::unique_ptr<Stream>> MakeStream(const std::string& name,
                                                              int64_t capacity, Work work) = 0;
+  // `count` marks, to be set in tasks of this device's streams. Errors: the device's own.
+  virtual absl::StatusOr<std::unique_ptr<TimeMarks>> MakeTimeMarks(int64_t count) {
+    return std::make_unique<HostTimeMarks>(count);
+  }
   // A communicator of `ranks`, distinct ranks of `transport`, this one among them; all its messages
   // carry `tag`. All members call it, and in one order where they are members of several. Blocks
   // until they have met where the device needs that.

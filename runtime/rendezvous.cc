@@ -1,5 +1,7 @@
 #include "runtime/rendezvous.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "runtime/status.h"
 
@@ -62,6 +64,33 @@ absl::Status BroadcastBytes(Transport& transport, int root, std::string* bytes) 
     WEFT_RETURN_IF_ERROR(SendAndWait(transport, child, bytes->data(), length));
   }
   return transport.status();
+}
+
+absl::StatusOr<std::vector<std::string>> GatherBytes(Transport& transport, int root,
+                                                     std::string bytes) {
+  std::vector<std::string> gathered;
+  if (root < 0 || root >= transport.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("gathering on rank ", root, " of ", transport.size()));
+  }
+  if (transport.rank() != root) {
+    const int64_t length = static_cast<int64_t>(bytes.size());
+    WEFT_RETURN_IF_ERROR(SendAndWait(transport, root, &length, sizeof(length)));
+    WEFT_RETURN_IF_ERROR(SendAndWait(transport, root, bytes.data(), length));
+    return gathered;
+  }
+  gathered.resize(transport.size());
+  for (int rank = 0; rank < transport.size(); ++rank) {
+    if (rank == root) {
+      gathered[rank] = std::move(bytes);
+      continue;
+    }
+    int64_t length = 0;
+    WEFT_RETURN_IF_ERROR(ReceiveAndWait(transport, rank, &length, sizeof(length)));
+    gathered[rank].resize(length);
+    WEFT_RETURN_IF_ERROR(ReceiveAndWait(transport, rank, gathered[rank].data(), length));
+  }
+  return gathered;
 }
 
 }  // namespace weft

@@ -1,10 +1,12 @@
-// What ranks do together before there is a plan: meet, and hand out a string (the plan itself, the
-// job, an error to print once).
+// What ranks do together beside a plan: meet, hand out a string (the job, an error to print once),
+// and collect one from each.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "runtime/transport.h"
 
 namespace weft {
@@ -16,5 +18,10 @@ absl::Status Barrier(Transport& transport);
 // Copies `bytes` of rank `root` to `bytes` of every other rank, along a binomial tree. Blocks; one
 // thread per rank at a time, every rank with the same root.
 absl::Status BroadcastBytes(Transport& transport, int root, std::string* bytes);
+
+// The `bytes` of every rank, by rank, on rank `root`; nothing on the others. Blocks; one thread per
+// rank at a time, every rank with the same root.
+absl::StatusOr<std::vector<std::string>> GatherBytes(Transport& transport, int root,
+                                                     std::string bytes);
 
 }  // namespace weft
