@@ -7,6 +7,7 @@ namespace weft {
 
 Actor::Actor(const ActorContext& context, int index)
     : def_(context.plan.actors(index)),
+      index_(index),
       failure_(context.failure),
       steps_(context.steps),
       step_word_(context.step_word) {
@@ -42,7 +43,10 @@ bool Actor::Ready() const {
 void Actor::Launch() {
   for (const Port& port : inputs_) port.channel->AwaitFull(port.consumer, *stream_);
   for (const Port& port : outputs_) port.channel->AwaitFree(*stream_);
+  const bool marks = Timed(launched_) && !marks_within();
+  if (marks) stream_->Enqueue({.run = &MarkBegin, .context = this, .argument = launched_});
   Fire(launched_);
+  if (marks) stream_->Enqueue({.run = &MarkEnd, .context = this, .argument = launched_});
   for (const Port& port : inputs_) {
     if (!port.early) Send(port);
   }

@@ -17,6 +17,7 @@
 #include "actors/buffers.h"
 #include "actors/channel.h"
 #include "actors/failure.h"
+#include "actors/firing_times.h"
 #include "runtime/communicator.h"
 #include "runtime/device.h"
 #include "runtime/kernel.h"
@@ -73,6 +74,8 @@ class Actor {
   const ActorDef& def() const { return def_; }
   // Before the first launch; the executor owns the stream.
   void set_stream(Stream* stream) { stream_ = stream; }
+  // Where firings are timed from the next launch on; null: nowhere. While no firing is under way.
+  void set_times(FiringTimes* times) { times_ = times; }
 
   // Whether every input has a full slot and every output a free one.
   bool Ready() const;
@@ -84,6 +87,10 @@ class Actor {
 
   // Most tasks that one firing enqueues, waits not counted.
   virtual int tasks() const { return 1; }
+  // What is timed of a firing: for most kinds all of it, between two points that the base marks. A
+  // kind that marks points within its firings says so.
+  virtual TimedActor timed() const { return {.runs = {1}, .firings = def_.firings_per_step()}; }
+  virtual bool marks_within() const { return false; }
   // What the running firing waits for outside this rank ("from rank 3"), if the kind knows; empty
   // otherwise. Any thread.
   virtual std::string Waiting() const { return ""; }
@@ -121,21 +128,32 @@ class Actor {
   void CountSent(int64_t firing, int64_t bytes) {
     steps_.bytes_sent[SlotOf(firing)].fetch_add(bytes, std::memory_order_relaxed);
   }
+  // Marks a point of a firing of a timed step, in a task of it (FiringTimes::Mark).
+  bool Timed(int64_t firing) const { return times_ != nullptr && times_->Covers(StepOf(firing)); }
+  void Mark(int64_t firing, int point) {
+    times_->Mark(index_, StepOf(firing), MicrobatchOf(firing), point, stream_->native_stream());
+  }
   // The number of the step to which a firing belongs, and its place in it.
   int64_t StepOf(int64_t firing) const { return steps_.number[SlotOf(firing)]; }
   int64_t MicrobatchOf(int64_t firing) const { return firing % def_.firings_per_step(); }
 
  private:
+  static void MarkBegin(void* actor, int64_t firing) {
+    static_cast<Actor*>(actor)->Mark(firing, 0);
+  }
+  static void MarkEnd(void* actor, int64_t firing) { static_cast<Actor*>(actor)->Mark(firing, 1); }
   // Of the firing's step in StepsInFlight.
   size_t SlotOf(int64_t firing) const {
     return static_cast<size_t>(firing / def_.firings_per_step() % StepsInFlight::kInFlight);
   }
 
   const ActorDef& def_;
+  const int index_;
   Failure& failure_;
   StepsInFlight& steps_;
   const std::string& step_word_;
   Stream* stream_ = nullptr;
+  FiringTimes* times_ = nullptr;
   std::vector<Port> inputs_;
   std::vector<Port> outputs_;
   int64_t launched_ = 0;

@@ -123,12 +123,21 @@ absl::Status ComputeActor::CutIntoParts() {
   }
   size_t begin = 0;
   for (auto& [end, ports] : cuts) {
-    parts_.push_back({this, begin, end, std::move(ports)});
+    parts_.push_back({this, begin, end, std::move(ports), parts_.size()});
     begin = end;
   }
   // A firing enqueues something always, so that its end is the end of a task.
-  if (begin < calls_.size() || parts_.empty()) parts_.push_back({this, begin, calls_.size(), {}});
+  if (begin < calls_.size() || parts_.empty()) {
+    parts_.push_back({this, begin, calls_.size(), {}, parts_.size()});
+  }
   return absl::OkStatus();
+}
+
+TimedActor ComputeActor::timed() const {
+  TimedActor timed = Actor::timed();
+  timed.runs.clear();
+  for (const Part& part : parts_) timed.runs.push_back(static_cast<int>(part.end - part.begin));
+  return timed;
 }
 
 void ComputeActor::Fire(int64_t firing) {
@@ -140,11 +149,14 @@ void ComputeActor::Fire(int64_t firing) {
 
 void ComputeActor::RunPart(void* context, int64_t firing) {
   const Part& part = *static_cast<const Part*>(context);
+  const bool timed = part.actor->Timed(firing);
+  if (timed) part.actor->Mark(firing, static_cast<int>(part.begin + part.index));
   for (size_t i = part.begin; i < part.end; ++i) {
     if (part.actor->failed()) return;
     Call& call = *part.actor->calls_[i];
     const absl::Status status = part.actor->Run(call, firing);
     if (!status.ok()) return part.actor->Fail(call.op, firing, status);
+    if (timed) part.actor->Mark(firing, static_cast<int>(i + 1 + part.index));
   }
 }
 

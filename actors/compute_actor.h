@@ -20,6 +20,8 @@ class ComputeActor final : public Actor {
   static absl::StatusOr<std::unique_ptr<Actor>> Create(const ActorContext& context, int index);
 
   int tasks() const override { return static_cast<int>(parts_.size()); }
+  TimedActor timed() const override;
+  bool marks_within() const override { return true; }
 
  private:
   // One kernel call with everything it needs; its arrays are filled in anew at each firing.
@@ -35,12 +37,14 @@ class ComputeActor final : public Actor {
     std::unique_ptr<bool[]> adds;   // per output
     KernelContext arguments;
   };
-  // Calls [begin, end), and the ports whose messages leave behind them.
+  // Calls [begin, end), and the ports whose messages leave behind them. Its calls are a run of
+  // TimedActor, which begins at point begin + `index`.
   struct Part {
     ComputeActor* actor;
     size_t begin;
     size_t end;
     std::vector<const Port*> ports;
+    size_t index;
   };
 
   using Actor::Actor;

@@ -22,7 +22,8 @@ constexpr std::chrono::milliseconds kWatchInterval{50};
 int64_t EntriesOf(const Plan& plan, const Actor& actor) {
   int64_t waits = actor.def().inputs_size();
   for (int id : actor.def().outputs()) waits += plan.channels(id).consumers_size();
-  return waits + actor.tasks();
+  const int marks = actor.marks_within() ? 0 : 2;
+  return waits + actor.tasks() + marks;
 }
 
 // The ranks with which exchanges of the plan exchange anything.
@@ -79,8 +80,7 @@ absl::Status Executor::Build() {
     channels_.push_back(std::make_unique<Channel>(def));
   }
   if (device_.queue() != nullptr && transport != nullptr && transport->size() > 1) {
-    WEFT_ASSIGN_OR_RETURN(messenger_,
-                          device_.queue()->MakeMessenger(*transport, PeersOf(plan_)));
+    WEFT_ASSIGN_OR_RETURN(messenger_, device_.queue()->MakeMessenger(*transport, PeersOf(plan_)));
   }
   const ActorContext context{
       .plan = plan_,
@@ -175,6 +175,20 @@ absl::Status Executor::Launch(int64_t step) {
   }
   ++launched_;
   return absl::OkStatus();
+}
+
+absl::Status Executor::TimeSteps(int64_t first, int64_t count) {
+  CHECK_EQ(ended(), launched_) << "a step is in flight";
+  std::vector<TimedActor> timed;
+  for (const std::unique_ptr<Actor>& actor : actors_) timed.push_back(actor->timed());
+  WEFT_ASSIGN_OR_RETURN(times_, FiringTimes::Make(device_, std::move(timed), first, count));
+  for (const std::unique_ptr<Actor>& actor : actors_) actor->set_times(times_.get());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<FiringTime>> Executor::ReadTimes() const {
+  if (times_ == nullptr) return std::vector<FiringTime>();
+  return times_->Read();
 }
 
 int64_t Executor::ended() const {

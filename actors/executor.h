@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "actors/actor.h"
+#include "actors/firing_times.h"
 #include "runtime/arena.h"
 #include "runtime/cpu_device.h"
 #include "runtime/device.h"
@@ -78,6 +79,13 @@ class Executor {
   absl::Status RunSteps(int64_t first_step, int64_t count);
   absl::Status Run(int64_t step) { return RunSteps(step, 1); }
 
+  // Times the firings of steps [first, first + count), by the numbers given to Launch, when they
+  // are launched from here on. No step is in flight. Takes all memory that it needs; errors: the
+  // device's.
+  absl::Status TimeSteps(int64_t first, int64_t count);
+  // What was timed of steps that have ended; nothing without TimeSteps.
+  absl::StatusOr<std::vector<FiringTime>> ReadTimes() const;
+
   // Fails the rank, and with it all ranks, with Cancelled. Returns at once.
   void Cancel();
   // Has the actor thread hand the stall report to options.on_report when it next waits. May be
@@ -138,6 +146,7 @@ class Executor {
   std::vector<std::unique_ptr<Channel>> channels_;
   std::map<int, std::unique_ptr<Communicator>> communicators_;  // by AllReduceDef.communicator
   std::unique_ptr<DeviceMessenger> messenger_;  // of a device with memory of its own
+  std::unique_ptr<FiringTimes> times_;          // null: nothing is timed
   std::vector<std::unique_ptr<Actor>> actors_;
   std::vector<Lane> lanes_;  // destroyed first: their workers use all above
   int64_t launched_ = 0;

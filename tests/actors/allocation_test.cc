@@ -106,6 +106,11 @@ TEST(AllocationTest, NoneInSteadyState) {
   allocations = 0;
   run_both(200);
   EXPECT_EQ(allocations, 0);
+  // So it is while steps are timed, and after them.
+  for (const auto& executor : executors) ASSERT_TRUE(executor->TimeSteps(50, 100).ok());
+  run_both(200);
+  EXPECT_EQ(allocations, 0);
+  EXPECT_EQ(executors[0]->ReadTimes()->size(), 100u * 2 * 5);
 }
 
 }  // namespace
