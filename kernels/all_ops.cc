@@ -3,36 +3,43 @@
 #include "kernels/op_list.h"
 
 namespace weft {
+namespace {
+
+struct Family {
+  void (*define)(OpRegistry&);
+  const char* kind;  // OpKinds
+};
+constexpr Family kFamilies[] = {
+    {DefineUnary, "pointwise"},       {DefineBinary, "pointwise"},
+    {DefineCast, "pointwise"},        {DefineGelu, "pointwise"},
+    {DefineSiluGate, "pointwise"},    {DefineReduce, "reduction"},
+    {DefineReshape, "movement"},      {DefineTranspose, "movement"},
+    {DefineSlice, "movement"},        {DefineConcat, "movement"},
+    {DefineBroadcastTo, "movement"},  {DefineSoftmax, "reduction"},
+    {DefineRandom, "random"},         {DefineDropout, "pointwise"},
+    {DefineAccumulate, "pointwise"},  {DefineAddN, "pointwise"},
+    {DefineSumSquares, "optimizer"},  {DefineClipScale, "optimizer"},
+    {DefineSgd, "optimizer"},         {DefineAdamW, "optimizer"},
+    {DefineLamb, "optimizer"},        {DefineEinsum, "contraction"},
+    {DefineConv2d, "contraction"},    {DefineAttention, "attention"},
+    {DefineHeadCrossEntropy, "head"}, {DefineEmbedding, "embedding"},
+    {DefineRope, "pointwise"},        {DefineNorm, "norm"},
+};
+
+}  // namespace
 
 void DefineAllOps(OpRegistry& ops) {
-  DefineUnary(ops);
-  DefineBinary(ops);
-  DefineCast(ops);
-  DefineGelu(ops);
-  DefineSiluGate(ops);
-  DefineReduce(ops);
-  DefineReshape(ops);
-  DefineTranspose(ops);
-  DefineSlice(ops);
-  DefineConcat(ops);
-  DefineBroadcastTo(ops);
-  DefineSoftmax(ops);
-  DefineRandom(ops);
-  DefineDropout(ops);
-  DefineAccumulate(ops);
-  DefineAddN(ops);
-  DefineSumSquares(ops);
-  DefineClipScale(ops);
-  DefineSgd(ops);
-  DefineAdamW(ops);
-  DefineLamb(ops);
-  DefineEinsum(ops);
-  DefineConv2d(ops);
-  DefineAttention(ops);
-  DefineHeadCrossEntropy(ops);
-  DefineEmbedding(ops);
-  DefineRope(ops);
-  DefineNorm(ops);
+  for (const Family& family : kFamilies) family.define(ops);
+}
+
+std::map<std::string, std::string> OpKinds() {
+  std::map<std::string, std::string> kinds;
+  for (const Family& family : kFamilies) {
+    OpRegistry ops;
+    family.define(ops);
+    for (const OpDef* op : ops.All()) kinds[op->name] = family.kind;
+  }
+  return kinds;
 }
 
 void FillCpuKernels(const OpRegistry& ops, KernelTable& kernels) {

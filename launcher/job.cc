@@ -91,6 +91,14 @@ absl::StatusOr<Job> ParseJob(const std::string& text, const std::string& file,
     job.set_mesh(*overrides.mesh);
     origins["mesh"] = absl::StrCat("--mesh ", *overrides.mesh);
   }
+  if (!overrides.trace.empty()) {
+    job.mutable_log()->set_trace(overrides.trace);
+    origins["log.trace"] = "--trace";
+  }
+  if (!overrides.trace_steps.empty()) {
+    job.mutable_log()->set_trace_steps(overrides.trace_steps);
+    origins["log.trace_steps"] = "--trace-steps";
+  }
   WEFT_RETURN_IF_ERROR(ValidateJob(job, origins));
   ResolveJob(&job);
   return job;

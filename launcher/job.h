@@ -17,7 +17,9 @@ namespace weft {
 // What the command line changes of a job.
 struct JobOverrides {
   std::vector<std::string> sets = {};              // "train.steps=5", applied in order
-  std::optional<std::string> mesh = std::nullopt;  // --mesh, applied last
+  std::optional<std::string> mesh = std::nullopt;  // --mesh, applied last, as are the next
+  std::string trace = "";                          // --trace; empty: as the job says
+  std::string trace_steps = "";                    // --trace-steps
 };
 
 // Reads, overrides, validates and resolves the job of a file. Errors: NotFound for the file,

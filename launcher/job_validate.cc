@@ -14,6 +14,7 @@
 #include "launcher/job_graph.h"
 #include "launcher/job_limits.h"
 #include "launcher/mesh_choice.h"
+#include "launcher/step_trace.h"
 #include "launcher/tokenizer.h"
 #include "runtime/status.h"
 
@@ -122,9 +123,6 @@ absl::Status Checker::CheckBuilt() const {
     return NotBuilt("log.tensorboard",
                     "TensorBoard files are not built; use "
                     "log.metrics, JSON lines, instead");
-  }
-  if (!job_.log().trace().empty()) {
-    return NotBuilt("log.trace", "traces are not built; leave it empty");
   }
   return absl::OkStatus();
 }
@@ -286,6 +284,11 @@ absl::Status Checker::CheckReports() const {
   if (job_.checkpoint().every() > 0 && job_.checkpoint().dir().empty()) {
     return Wrong("checkpoint.every", "there is no place to write to; set checkpoint.dir");
   }
+  if (!job_.log().trace_steps().empty() && job_.log().trace().empty()) {
+    return Wrong("log.trace_steps", "is of no use while log.trace names no file; set both");
+  }
+  const absl::StatusOr<TraceSteps> traced = TraceStepsOf(job_, 0);
+  if (!traced.ok()) return Wrong("log.trace_steps", std::string(traced.status().message()));
   return absl::OkStatus();
 }
 

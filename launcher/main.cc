@@ -129,6 +129,10 @@ int main(int argc, char** argv) {
   AddJobArguments(train_app, &train.job);
   AddRanksArgument(train_app, &train.job);
   train_app->add_option("--metrics", train.metrics, "append one JSON object a step to this file");
+  train_app->add_option("--trace", train.job.overrides.trace,
+                        "write what happens in some steps to this file, for Perfetto");
+  train_app->add_option("--trace-steps", train.job.overrides.trace_steps,
+                        "FIRST:LAST: which; by default the eleventh to the thirteenth");
   train_app->add_flag("--resume", train.options.resume, "go on from the newest checkpoint");
   train_app
       ->add_option("--minutes", train.options.minutes,

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "actors/executor.h"
@@ -55,6 +56,12 @@ class Session {
     absl::Status Submit(int64_t step);
     absl::StatusOr<int64_t> Collect();
     int64_t in_flight() const { return executor_->launched() - collected_; }
+
+    // As for Executor.
+    absl::Status TimeSteps(int64_t first, int64_t count) {
+      return executor_->TimeSteps(first, count);
+    }
+    absl::StatusOr<std::vector<FiringTime>> ReadTimes() const { return executor_->ReadTimes(); }
 
    private:
     friend class Session;

@@ -25,10 +25,11 @@
 #include "launcher/metrics.h"
 #include "launcher/peak_flops.h"
 #include "launcher/progress_line.h"
-#include "launcher/run_ahead.h"
 #include "launcher/rank_place.h"
+#include "launcher/run_ahead.h"
 #include "launcher/session.h"
 #include "launcher/step_report.h"
+#include "launcher/step_trace.h"
 #include "launcher/stop_rule.h"
 #include "runtime/rendezvous.h"
 #include "runtime/status.h"
@@ -83,7 +84,8 @@ class Trainer {
         place_(place),
         watch_(transport, WatchOptions(options)),
         session_(ops, kernels, transport, &watch_, place.ForSession()),
-        stop_{job.train().steps(), options.minutes, options.until_loss, options.max_minutes} {}
+        stop_{job.train().steps(), options.minutes, options.until_loss, options.max_minutes},
+        trace_(job, transport, [this](const std::string& message) { Say(message); }) {}
 
   absl::Status Run();
 
@@ -119,6 +121,7 @@ class Trainer {
   StallWatch watch_;
   Session session_;
   const StopRule stop_;
+  StepTrace trace_;
   std::optional<BoundData> data_;
   // By step, modulo: a slot is written by the fetching thread until its step is collected, and is
   // this thread's until the step after the next is submitted.
@@ -157,6 +160,7 @@ absl::Status Trainer::Load() {
     }
     metrics_.emplace(*std::move(metrics));
   }
+  WEFT_RETURN_IF_ERROR(Annotate(trace_.Open(), WhereWritten(options_.origins, "log.trace")));
   return LoadPrograms(std::move(graph));
 }
 
@@ -166,7 +170,7 @@ absl::Status Trainer::MeasureMachine(double model_flops) {
   WEFT_RETURN_IF_ERROR(Barrier(transport_));
   const DType dtype = job_.train().dtype() == Job::Train::BF16 ? DType::kBF16 : DType::kF32;
   const double one = place_.device == nullptr ? MeasurePeakFlops(ops_, kernels_, dtype)
-                                               : place_.device->peak_flops(dtype);
+                                              : place_.device->peak_flops(dtype);
   const double peak = one * transport_.size();
   if (peak > 0) peak_step_seconds_ = model_flops / peak;
   return absl::OkStatus();
@@ -259,6 +263,7 @@ absl::StatusOr<Decision> Trainer::Collect(int64_t step) {
                      "; training goes on. The last checkpoint before it is kept; a lower "
                      "learning rate, a longer warm-up or clip_norm may help"));
   }
+  WEFT_RETURN_IF_ERROR(trace_.Collected(step + 1));
   watch_.Doing(absl::StrCat("between steps, ", step + 1, " done"),
                /*watched=*/true);
   return decision;
@@ -305,6 +310,9 @@ absl::Status Trainer::Run() {
   WEFT_ASSIGN_OR_RETURN(const bool interrupted, InterruptedByNow());
   if (interrupted) return absl::CancelledError("interrupted before the first step");
   WEFT_ASSIGN_OR_RETURN(const int64_t step, FirstStep());
+  const std::string device = place_.device == nullptr ? "CPU" : place_.device->name();
+  WEFT_RETURN_IF_ERROR(Annotate(trace_.Begin(*train_, device, step),
+                                WhereWritten(options_.origins, "log.trace_steps")));
   const std::string& dir = job_.checkpoint().dir();
   start_ = Clock::now();
   if (speaks() && options_.progress)
@@ -317,6 +325,7 @@ absl::Status Trainer::Run() {
                 .collect = [this](int64_t s) { return Collect(s); },
                 .settles = [this](int64_t done) { return Settles(done); },
                 .settle = [this](int64_t done, bool last) { return Settle(done, last); }}));
+  WEFT_RETURN_IF_ERROR(trace_.End());
   if (end.decision == Decision::kInterrupt) {
     return absl::CancelledError(
         absl::StrCat("interrupted after step ", end.done,

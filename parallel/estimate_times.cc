@@ -24,13 +24,17 @@ TensorSpec LocalSpec(const Graph& graph, Value v, int index) {
 
 }  // namespace
 
-int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& call, int index) {
-  if (call.node < 0) return 1;
+Cost CallCost(const Graph& graph, const LoweredCall& call, int index) {
+  if (call.node < 0) return {};
   const Node& node = graph.nodes[call.node];
   std::vector<TensorSpec> inputs, outputs;
   for (Value v : node.inputs) inputs.push_back(v ? LocalSpec(graph, v, index) : TensorSpec{});
   for (Value v : node.outputs) outputs.push_back(LocalSpec(graph, v, index));
-  return Ticks(cost.Seconds(node.op->cost(CostContext{inputs, outputs, node.attrs})));
+  return node.op->cost(CostContext{inputs, outputs, node.attrs});
+}
+
+int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& call, int index) {
+  return Ticks(cost.Seconds(CallCost(graph, call, index)));
 }
 
 absl::StatusOr<int64_t> ReshardTicks(const Graph& graph, const CostModel& cost, const Node& node,

@@ -11,6 +11,9 @@
 
 namespace weft {
 
+// Work of `call` for member `index` of its mesh; none for a copy that lowering made.
+Cost CallCost(const Graph& graph, const LoweredCall& call, int index);
+
 // Ticks of `call` for member `index` of its mesh; at least 1.
 int64_t CallTicks(const Graph& graph, const CostModel& cost, const LoweredCall& call, int index);
 
