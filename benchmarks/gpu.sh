@@ -12,6 +12,9 @@
 #   kernels   each kernel of the decoder's step beside its floor
 #   decoder   examples/jobs/decoder_1b.pbtxt on random tokens: tokens a second and MFU, the median of
 #             the steps after the tenth; beside it PyTorch on the same GPUs, where it is installed
+#   trace     a traced run of the decoder: where the time of a step goes by class of kernel beside its floor,
+#             the three largest gaps, how long the GPU is idle, and what tracing costs. The traces lie beside
+#             FILE. Floors are by the rates of this run's parts kernels and ceilings, or else measured anew
 #   ceilings  what the GPUs can do at most: matrix products, cuDNN's attention, peer memory (2 minutes)
 #
 # All but ceilings is the default. Runs in a bundle of scripts/bundle.sh, unpacked anywhere, or in a
@@ -20,7 +23,7 @@
 # anything failed.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-only=tests,sanitize,curve,kernels,decoder
+only=tests,sanitize,curve,kernels,decoder,trace
 output=gpu.jsonl
 decoder_steps=30
 while [[ $# -gt 0 ]]; do
@@ -143,7 +146,7 @@ if wants kernels; then
   [[ ${PIPESTATUS[0]} == 0 ]] || failed=1
 fi
 
-if wants decoder; then
+if wants decoder || wants trace; then
   python3 -c '
 import random, sys
 random.seed(1)
@@ -153,13 +156,22 @@ with open(sys.argv[1], "wb") as out:
 ' "$work/tokens.bin"
   meshes=(data:1)
   if ((gpus >= 2)); then meshes+=(data:2 model:2); fi
+fi
+
+# Trains the decoder for so many steps on a mesh, as run NAME, with further arguments.
+train_decoder() {
+  local name=$1 mesh=$2 steps=$3 batch=4
+  shift 3
+  if [[ $mesh == data:2 ]]; then batch=8; fi
+  train "$name" "$weft" train "$jobs/decoder_1b.pbtxt" --mesh "$mesh" --ranks "${mesh#*:}" \
+    --set "data.tokens=\"$work/tokens.bin\"" --set "train.steps=$steps" \
+    --set "train.global_batch=$batch" "$@"
+}
+
+if wants decoder; then
   for mesh in "${meshes[@]}"; do
-    batch=4
-    if [[ $mesh == data:2 ]]; then batch=8; fi
     name=decoder_${mesh/:/_}
-    train "$name" "$weft" train "$jobs/decoder_1b.pbtxt" --mesh "$mesh" --ranks "${mesh#*:}" \
-      --set "data.tokens=\"$work/tokens.bin\"" --set "train.steps=$decoder_steps" \
-      --set "train.global_batch=$batch" || continue
+    train_decoder "$name" "$mesh" "$decoder_steps" || continue
     python3 - "$mesh" "$work/$name.jsonl" <<'PY' | keep
 import json, sys
 steps = [json.loads(line) for line in open(sys.argv[2])]
@@ -182,11 +194,49 @@ if wants ceilings; then
   done
 fi
 
+if wants trace; then
+  cp "$output" "$work/rates.jsonl"
+  grep -q '"copy_gb_per_s"' "$output" || timeout 120 "$bin/bench_gpu_kernels" >>"$work/rates.jsonl"
+  if [[ -x $bin/bench_gpu_attention ]] && ! grep -q '"forward_tflops"' "$output"; then
+    timeout 120 "$bin/bench_gpu_attention" >>"$work/rates.jsonl"
+  fi
+  # The arguments of breakdown.py.
+  read -r -a rates < <(python3 - "$work/rates.jsonl" <<'PY'
+import json, sys
+found = {}
+for line in open(sys.argv[1]):
+    result = json.loads(line)
+    if result.get("benchmark") == "gpu_attention" and (result["batch"], result["sequence"]) != (4, 4096):
+        continue
+    for key, option in (("copy_gb_per_s", "copy"), ("product_tflops", "gemm"),
+                        ("forward_tflops", "attention"), ("backward_tflops", "attention-grad")):
+        if key in result:
+            found[option] = result[key]
+print(" ".join(f"--{option} {rate}" for option, rate in found.items()))
+PY
+  )
+  for mesh in "${meshes[@]}"; do
+    name=trace_${mesh/:/_}
+    trace=${output%.jsonl}-$name.json
+    train_decoder "$name" "$mesh" 24 --trace "$trace" --trace-steps 13:16 || continue
+    grep -A $((1 + ${mesh#*:})) '^weft: steps ' "$work/$name.log"
+    python3 "$root/benchmarks/gpu/breakdown.py" "$trace" "${rates[@]}" --label "$mesh" | keep
+    [[ ${PIPESTATUS[0]} == 0 ]] || failed=1
+    python3 - "$mesh" "$work/$name.jsonl" <<'PY' | keep
+import json, statistics, sys
+times = {step["step"]: step["step_ms"] for step in map(json.loads, open(sys.argv[2]))}
+# Step 17 has to wait until the trace is written.
+print(json.dumps({"tracing": sys.argv[1], "traced_step_ms": statistics.median(times[s] for s in range(13, 17)),
+                  "step_ms": statistics.median(times[s] for s in range(18, 25))}))
+PY
+  done
+fi
+
 python3 - "$output" <<'PY'
 import json, sys
 for line in open(sys.argv[1]):
     result = json.loads(line)
     print("  ".join(f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}"
-                    for key, value in result.items() if key != "stderr"))
+                    for key, value in result.items() if key not in ("stderr", "classes", "gaps")))
 PY
 exit $failed

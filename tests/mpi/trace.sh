@@ -25,4 +25,15 @@ for case in "2 data:2" "4 data:2,model:2"; do
     [[ $want -gt 0 && $got == "$want" ]] || fail "step $step: $got bytes in the trace, $want sent"
   done
   grep -q '^weft: steps 3 to 4 are in ' "$folder/err" || fail "no summary"
+  # By class of kernel: all rows add up to the step.
+  command -v python3 >/dev/null || continue
+  python3 "$WEFT_SOURCE_DIR/benchmarks/gpu/breakdown.py" "$folder/t.json" --gemm 0.05 --copy 10 --rank 1 \
+    >"$folder/breakdown" 2>"$folder/err" || fail "no breakdown"
+  [[ $(grep -c '^gap [123]: .* ms; closed by ' "$folder/err") == 3 ]] || fail "not three gaps"
+  python3 - "$folder/breakdown" <<'PY' || fail "rows do not add up: $(cat "$folder/breakdown")"
+import json, sys
+result = json.load(open(sys.argv[1]))
+total = sum(row["ms"] for row in result["classes"])
+sys.exit(abs(total - result["step_ms"]) > 1e-6 * total or result["floor_ms"] <= 0)
+PY
 done

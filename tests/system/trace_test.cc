@@ -125,7 +125,8 @@ TEST_P(TraceTest, HasEveryFiringInOrderWithItsBytes) {
 
   size_t firings = 0;
   for (int rank = 0; rank < ranks_; ++rank) {
-    for (const ActorDef& actor : PlanOf(rank).actors()) {
+    const Plan plan = PlanOf(rank);
+    for (const ActorDef& actor : plan.actors()) {
       for (int64_t step = 3; step <= 5; ++step) {
         for (int64_t m = 0; m < actor.firings_per_step(); ++m) {
           EXPECT_EQ(actors.count({rank, actor.name(), step, m}), 1u)
