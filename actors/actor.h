@@ -18,6 +18,7 @@
 #include "actors/channel.h"
 #include "actors/failure.h"
 #include "actors/firing_times.h"
+#include "actors/recordings.h"
 #include "runtime/communicator.h"
 #include "runtime/device.h"
 #include "runtime/kernel.h"
@@ -57,6 +58,7 @@ struct ActorContext {
   const HostFunction& fetch;
   StepsInFlight& steps;
   const std::string& step_word;  // ExecutorOptions
+  Recording recording;           // ExecutorOptions
   Failure& failure;
   std::vector<std::unique_ptr<Channel>>& channels;
 };

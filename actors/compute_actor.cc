@@ -1,6 +1,7 @@
 #include "actors/compute_actor.h"
 
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,16 @@
 
 namespace weft {
 namespace {
+
+// Kernels of fewer bytes than this, on average, end sooner than the host has enqueued the next:
+// some microseconds at the rate at which GPUs read and write.
+constexpr int64_t kShortBytes = 24 << 20;
+// Recording one call gains nothing.
+constexpr int64_t kFewestCalls = 2;
+
+int64_t BytesOf(const SlotOperand& operand) {
+  return NumElements(operand.buffer().shape) * SizeOf(operand.buffer().logical.dtype);
+}
 
 absl::Status CheckCopy(const std::vector<SlotOperand>& inputs,
                        const std::vector<SlotOperand>& outputs) {
@@ -34,6 +45,7 @@ absl::StatusOr<std::unique_ptr<Actor>> ComputeActor::Create(const ActorContext& 
                                   absl::StrCat("op `", def.name(), "` (", def.kernel(), ")")));
   }
   WEFT_RETURN_IF_ERROR(actor->CutIntoParts());
+  actor->ChooseRecordings(context);
   return actor;
 }
 
@@ -140,6 +152,29 @@ TimedActor ComputeActor::timed() const {
   return timed;
 }
 
+void ComputeActor::ChooseRecordings(const ActorContext& context) {
+  DeviceQueue* const queue = context.device.queue();
+  if (queue == nullptr || context.recording == Recording::kOff) return;
+  for (Part& part : parts_) {
+    int64_t bytes = 0;
+    int64_t period = 1;
+    for (size_t i = part.begin; i < part.end; ++i) {
+      for (const auto* operands : {&calls_[i]->input_slots, &calls_[i]->output_slots}) {
+        for (const SlotOperand& operand : *operands) {
+          if (operand.absent()) continue;
+          period = std::lcm(period, operand.period());
+          bytes += BytesOf(operand);
+        }
+      }
+    }
+    const int64_t calls = static_cast<int64_t>(part.end - part.begin);
+    if (calls < kFewestCalls || period > Recordings::kMostPlaces) continue;
+    if (context.recording == Recording::kAuto && bytes > calls * kShortBytes) continue;
+    part.recordings = std::make_unique<Recordings>(*queue, period,
+                                                   /*must=*/context.recording == Recording::kOn);
+  }
+}
+
 void ComputeActor::Fire(int64_t firing) {
   for (Part& part : parts_) {
     stream().Enqueue({.run = &RunPart, .context = &part, .argument = firing});
@@ -149,15 +184,29 @@ void ComputeActor::Fire(int64_t firing) {
 
 void ComputeActor::RunPart(void* context, int64_t firing) {
   const Part& part = *static_cast<const Part*>(context);
-  const bool timed = part.actor->Timed(firing);
-  if (timed) part.actor->Mark(firing, static_cast<int>(part.begin + part.index));
+  ComputeActor& actor = *part.actor;
+  if (actor.failed()) return;
+  std::string_view op;
+  const auto enqueue = [&] { return actor.RunCalls(part, firing, &op); };
+  // What is timed kernel by kernel is launched so.
+  const absl::Status status =
+      part.recordings == nullptr || actor.Timed(firing)
+          ? enqueue()
+          : part.recordings->Run(firing, actor.stream().native_stream(), enqueue);
+  if (!status.ok()) actor.Fail(op, firing, status);
+}
+
+absl::Status ComputeActor::RunCalls(const Part& part, int64_t firing, std::string_view* op) {
+  const bool timed = Timed(firing);
+  if (timed) Mark(firing, static_cast<int>(part.begin + part.index));
   for (size_t i = part.begin; i < part.end; ++i) {
-    if (part.actor->failed()) return;
-    Call& call = *part.actor->calls_[i];
-    const absl::Status status = part.actor->Run(call, firing);
-    if (!status.ok()) return part.actor->Fail(call.op, firing, status);
-    if (timed) part.actor->Mark(firing, static_cast<int>(i + 1 + part.index));
+    if (failed()) break;
+    Call& call = *calls_[i];
+    *op = call.op;
+    WEFT_RETURN_IF_ERROR(Run(call, firing));
+    if (timed) Mark(firing, static_cast<int>(i + 1 + part.index));
   }
+  return absl::OkStatus();
 }
 
 absl::Status ComputeActor::Run(Call& call, int64_t firing) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "actors/actor.h"
+#include "actors/recordings.h"
 #include "actors/slot_operand.h"
 #include "runtime/attrs.h"
 
@@ -45,6 +46,7 @@ class ComputeActor final : public Actor {
     size_t end;
     std::vector<const Port*> ports;
     size_t index;
+    std::unique_ptr<Recordings> recordings = nullptr;  // null: its calls are made one by one
   };
 
   using Actor::Actor;
@@ -52,8 +54,12 @@ class ComputeActor final : public Actor {
   // InvalidArgument if a call from number `calls` on uses (or writes) the channel's slot.
   absl::Status CheckUses(int channel, size_t calls, bool writes_only) const;
   absl::Status CutIntoParts();
+  // Decides for each part whether it is recorded.
+  void ChooseRecordings(const ActorContext& context);
   void Fire(int64_t firing) override;
   static void RunPart(void* part, int64_t firing);
+  // Makes the part's calls; on failure `op` is the one that failed.
+  absl::Status RunCalls(const Part& part, int64_t firing, std::string_view* op);
   absl::Status Run(Call& call, int64_t firing);
 
   std::vector<std::unique_ptr<Call>> calls_;

@@ -95,6 +95,7 @@ absl::Status Executor::Build() {
       .fetch = options_.fetch,
       .steps = steps_,
       .step_word = options_.step_word,
+      .recording = options_.recording,
       .failure = failure_,
       .channels = channels_};
   for (int a = 0; a < plan_.actors_size(); ++a) {

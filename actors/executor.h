@@ -45,6 +45,8 @@ struct ExecutorOptions {
   // stall report; 0: forever. Longer than the longest kernel. Ranks that stall together report
   // together with a StallWatch instead (actors/stall_watch.h).
   std::chrono::nanoseconds deadline{0};
+  // Which kernels are recorded and replayed, where the device can.
+  Recording recording = Recording::kAuto;
   // What errors call a step: "step 4" is the one numbered 3.
   std::string step_word = "step";
   // Gets the stall report when one was asked for; on the actor thread.

@@ -1,6 +1,6 @@
-// SlotOperand: which memory an operand of an actor is at each of its firings. Rates are fixed, so the
-// slot is a function of the firing's number alone: whoever runs a firing late, on a stream's worker,
-// needs nothing from the actor thread.
+// SlotOperand: which memory an operand of an actor is at each of its firings. Rates are fixed, so
+// the slot is a function of the firing's number alone: whoever runs a firing late, on a stream's
+// worker, needs nothing from the actor thread.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ class SlotOperand {
   // Absent: data is nullptr at every firing.
   SlotOperand() = default;
   // InvalidArgument unless the buffer exists, the actor reads or writes the channel, and the buffer
-  // has a slot for each of the channel's. An output operand on a channel that the actor only reads is
-  // written in place.
+  // has a slot for each of the channel's. An output operand on a channel that the actor only reads
+  // is written in place.
   static absl::StatusOr<SlotOperand> Resolve(const Plan& plan, const std::vector<Buffer>& buffers,
                                              int actor, const OperandDef& def, bool is_output);
 
@@ -36,6 +36,8 @@ class SlotOperand {
   bool first_of_slot(int64_t firing) const { return firing % rate_ == 0; }
   // Whether data() differs between firings.
   bool moves() const { return slots_ > 1; }
+  // After so many firings data() and first_of_slot() begin anew.
+  int64_t period() const { return slots_ * rate_; }
   // The operand at firing 0.
   Operand operand() const;
 

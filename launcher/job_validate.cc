@@ -237,6 +237,9 @@ absl::Status Checker::CheckMesh() const {
 
 absl::Status Checker::CheckTrain() const {
   const Job::Train& train = job_.train();
+  if (train.cuda_graphs() == Job::Train::ON && train.device() == Job::Train::CPU) {
+    return Wrong("train.cuda_graphs", "ON, but device is CPU; leave it out, or use device: CUDA");
+  }
   if (train.microbatches() > train.global_batch()) {
     return Wrong("train.microbatches",
                  absl::StrCat(train.microbatches(), " microbatches of ", train.global_batch(),

@@ -54,6 +54,11 @@ absl::StatusOr<RankPlace> MakeRankPlace(const Job& job, LocalRank local) {
   cuda->set_deterministic(job.train().deterministic());
   place.device->set_state(std::move(handles), [cuda] { return cuda->TakeFault(); });
   FillCudaKernels(place.kernels);
+  switch (job.train().cuda_graphs()) {
+    case Job::Train::AUTO: break;
+    case Job::Train::ON: place.recording = Recording::kOn; break;
+    case Job::Train::OFF: place.recording = Recording::kOff; break;
+  }
   return place;
 }
 

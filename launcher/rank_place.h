@@ -27,9 +27,10 @@ LocalRank LocalRankOf(int rank, int size);
 struct RankPlace {
   std::unique_ptr<Device> device;  // null: the CPU
   KernelTable kernels;             // the device's
+  Recording recording = Recording::kAuto;
 
   SessionPlace ForSession() const {
-    return device == nullptr ? SessionPlace{} : SessionPlace{device.get(), &kernels};
+    return device == nullptr ? SessionPlace{} : SessionPlace{device.get(), &kernels, recording};
   }
 };
 

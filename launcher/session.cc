@@ -102,6 +102,7 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
       },
       .feed = std::move(feed),
       .fetch = std::move(fetch),
+      .recording = place_.recording,
       .step_word = std::move(step_word)};
   if (watch_ != nullptr) {
     executor_options.on_report = [this](const StallReport& report) { watch_->Answer(report); };

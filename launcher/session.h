@@ -20,6 +20,7 @@ namespace weft {
 struct SessionPlace {
   Device* device = nullptr;              // outlives the session
   const KernelTable* kernels = nullptr;  // the device's
+  Recording recording = Recording::kAuto;
 };
 
 class Session {

@@ -4,6 +4,7 @@
 
 #include "runtime/cuda_box_copies.h"
 #include "runtime/cuda_box_kernels.h"
+#include "runtime/cuda_recording.h"
 #include "runtime/cuda_status.h"
 
 namespace weft {
@@ -31,6 +32,14 @@ absl::Status CudaQueue::CopyOut(void* host, const void* device, int64_t bytes,
 absl::Status CudaQueue::CallHost(void (*function)(void*), void* argument, void* native_stream) {
   return CudaStatus(cudaLaunchHostFunc(Native(native_stream), function, argument),
                     "cudaLaunchHostFunc");
+}
+
+absl::Status CudaQueue::BeginRecording(void* native_stream) {
+  return BeginCudaRecording(Native(native_stream));
+}
+
+absl::StatusOr<std::unique_ptr<DeviceRecording>> CudaQueue::EndRecording(void* native_stream) {
+  return EndCudaRecording(Native(native_stream));
 }
 
 absl::Status CudaQueue::FillIdentity(DType dtype, Monoid monoid, void* data, int64_t count,

@@ -16,6 +16,8 @@ class CudaQueue final : public DeviceQueue {
   absl::Status CopyIn(void* device, const void* host, int64_t bytes, void* native_stream) override;
   absl::Status CopyOut(void* host, const void* device, int64_t bytes, void* native_stream) override;
   absl::Status CallHost(void (*function)(void*), void* argument, void* native_stream) override;
+  absl::Status BeginRecording(void* native_stream) override;
+  absl::StatusOr<std::unique_ptr<DeviceRecording>> EndRecording(void* native_stream) override;
   absl::Status FillIdentity(DType dtype, Monoid monoid, void* data, int64_t count,
                             void* native_stream) override;
   absl::StatusOr<std::unique_ptr<DeviceBoxCopies>> Prepare(

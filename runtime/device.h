@@ -57,6 +57,15 @@ class DeviceMessenger {
                                 void* native_stream) = 0;
 };
 
+// What was enqueued on a native stream once, to be enqueued again in one call, with the same
+// addresses.
+class DeviceRecording {
+ public:
+  virtual ~DeviceRecording() = default;
+  // Returns at once. The actor thread.
+  virtual absl::Status Replay(void* native_stream) = 0;
+};
+
 // What a device with memory of its own enqueues on native streams. All calls return at once and
 // belong to the actor thread; errors are the device's own, in its words.
 class DeviceQueue {
@@ -71,6 +80,17 @@ class DeviceQueue {
   // Calls `function` once all before it is done, on a thread of the device's; what follows waits
   // for its return. It must not call the device.
   virtual absl::Status CallHost(void (*function)(void*), void* argument, void* native_stream) = 0;
+  // What this thread enqueues on the stream from here to EndRecording is kept instead of done: only
+  // kernels and copies of the device's own memory. An error if the device refuses, or if something
+  // in between cannot be recorded; the stream is then as if nothing had been enqueued.
+  virtual absl::Status BeginRecording(void* native_stream) {
+    (void)native_stream;
+    return absl::UnimplementedError("this device records nothing");
+  }
+  virtual absl::StatusOr<std::unique_ptr<DeviceRecording>> EndRecording(void* native_stream) {
+    (void)native_stream;
+    return absl::UnimplementedError("this device records nothing");
+  }
   // As weft::FillIdentity.
   virtual absl::Status FillIdentity(DType dtype, Monoid monoid, void* data, int64_t count,
                                     void* native_stream) = 0;
