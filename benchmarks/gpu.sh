@@ -15,6 +15,8 @@
 #   trace     a traced run of the decoder: where the time of a step goes by class of kernel beside its floor,
 #             the three largest gaps, how long the GPU is idle, and what tracing costs. The traces lie beside
 #             FILE. Floors are by the rates of this run's parts kernels and ceilings, or else measured anew
+#   small     a model of 4 layers and hidden 256 at 8192 tokens a step: the step with CUDA graphs off and on
+#             beside the time of its kernels
 #   ceilings  what the GPUs can do at most: matrix products, cuDNN's attention, peer memory (2 minutes)
 #
 # All but ceilings is the default. Runs in a bundle of scripts/bundle.sh, unpacked anywhere, or in a
@@ -23,7 +25,7 @@
 # anything failed.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-only=tests,sanitize,curve,kernels,decoder,trace
+only=tests,sanitize,curve,kernels,small,decoder,trace
 output=gpu.jsonl
 decoder_steps=30
 while [[ $# -gt 0 ]]; do
@@ -129,6 +131,10 @@ if wants curve; then
   cuda=(--set train.device=CUDA)
   train cpu "${tiny[@]}"
   train gpu "${tiny[@]}" "${cuda[@]}" && compare gpu
+  for graphs in OFF ON; do
+    train "graphs_$graphs" "${tiny[@]}" "${cuda[@]}" --set "train.cuda_graphs=$graphs" &&
+      compare "graphs_$graphs"
+  done
   if ((gpus >= 2)); then
     for mesh in data:2 model:2; do
       name=threads_${mesh/:/_}
@@ -144,6 +150,37 @@ fi
 if wants kernels; then
   timeout 120 "$bin/bench_gpu_kernels" | keep
   [[ ${PIPESTATUS[0]} == 0 ]] || failed=1
+fi
+
+if wants small; then
+  python3 -c '
+import random, sys
+random.seed(1)
+open(sys.argv[1], "wb").write(bytes(random.choices(range(256), k=1 << 20)))
+' "$work/bytes"
+  small=("$weft" train "$jobs/tiny.pbtxt" --set "data.text=\"$work/bytes\"" --set 'checkpoint.dir=""'
+    --set train.device=CUDA --set train.dtype=BF16 --set train.steps=200 --set train.global_batch=8
+    --set data.sequence=1024 --set model.decoder.layers=4 --set model.decoder.hidden=256
+    --set model.decoder.heads=4 --set model.decoder.kv_heads=4 --set model.decoder.ffn=768)
+  trace=${output%.jsonl}-small.json
+  train small_OFF "${small[@]}" --set train.cuda_graphs=OFF --trace "$trace" --trace-steps 190:196 &&
+    train small_ON "${small[@]}" --set train.cuda_graphs=ON &&
+    train small_AUTO "${small[@]}" &&
+    python3 - "$work"/small_{OFF,ON,AUTO}.jsonl "$trace" <<'PY' | keep
+import json, statistics, sys
+# Of the untraced steps after the hundredth.
+off, on, auto = (statistics.median(s["step_ms"] for s in map(json.loads, open(path)) if 100 <= s["step"] < 189)
+                 for path in sys.argv[1:4])
+trace = json.load(open(sys.argv[4]))
+steps = trace["otherData"]["last_step"] - trace["otherData"]["first_step"] + 1
+kernels = [e for e in trace["traceEvents"] if e.get("cat") == "kernel"]
+ms = sum(e["dur"] for e in kernels) / steps / 1e3
+waiting = sum(e["args"].get("host_bound_us", 0) for e in kernels) / steps / 1e3
+print(json.dumps({"small": "4 layers, hidden 256, 8192 tokens", "kernels": len(kernels) // steps,
+                  "graphs_off_ms": off, "graphs_on_ms": on, "graphs_auto_ms": auto,
+                  "kernels_ms": ms, "kernels_without_host_ms": ms - waiting,
+                  "times_kernels": on / (ms - waiting)}))
+PY
 fi
 
 if wants decoder || wants trace; then
