@@ -16,7 +16,7 @@
 #             the three largest gaps, how long the GPU is idle, and what tracing costs. The traces lie beside
 #             FILE. Floors are by the rates of this run's parts kernels and ceilings, or else measured anew
 #   small     a model of 4 layers and hidden 256 at 8192 tokens a step: the step with CUDA graphs off and on
-#             beside the time of its kernels
+#             beside the time of its kernels, which Nsight Compute takes where it is installed
 #   ceilings  what the GPUs can do at most: matrix products, cuDNN's attention, peer memory (2 minutes)
 #
 # All but ceilings is the default. Runs in a bundle of scripts/bundle.sh, unpacked anywhere, or in a
@@ -162,24 +162,34 @@ open(sys.argv[1], "wb").write(bytes(random.choices(range(256), k=1 << 20)))
     --set train.device=CUDA --set train.dtype=BF16 --set train.steps=200 --set train.global_batch=8
     --set data.sequence=1024 --set model.decoder.layers=4 --set model.decoder.hidden=256
     --set model.decoder.heads=4 --set model.decoder.kv_heads=4 --set model.decoder.ffn=768)
-  trace=${output%.jsonl}-small.json
-  train small_OFF "${small[@]}" --set train.cuda_graphs=OFF --trace "$trace" --trace-steps 190:196 &&
+  train small_OFF "${small[@]}" --set train.cuda_graphs=OFF &&
     train small_ON "${small[@]}" --set train.cuda_graphs=ON &&
-    train small_AUTO "${small[@]}" &&
-    python3 - "$work"/small_{OFF,ON,AUTO}.jsonl "$trace" <<'PY' | keep
-import json, statistics, sys
-# Of the untraced steps after the hundredth.
-off, on, auto = (statistics.median(s["step_ms"] for s in map(json.loads, open(path)) if 100 <= s["step"] < 189)
-                 for path in sys.argv[1:4])
-trace = json.load(open(sys.argv[4]))
-steps = trace["otherData"]["last_step"] - trace["otherData"]["first_step"] + 1
-kernels = [e for e in trace["traceEvents"] if e.get("cat") == "kernel"]
-ms = sum(e["dur"] for e in kernels) / steps / 1e3
-waiting = sum(e["args"].get("host_bound_us", 0) for e in kernels) / steps / 1e3
-print(json.dumps({"small": "4 layers, hidden 256, 8192 tokens", "kernels": len(kernels) // steps,
-                  "graphs_off_ms": off, "graphs_on_ms": on, "graphs_auto_ms": auto,
-                  "kernels_ms": ms, "kernels_without_host_ms": ms - waiting,
-                  "times_kernels": on / (ms - waiting)}))
+    train small_AUTO "${small[@]}"
+  if command -v ncu >/dev/null; then
+    timeout 200 ncu --csv --clock-control none --metrics gpu__time_duration.sum "${small[@]}" \
+      --set train.steps=3 --set train.cuda_graphs=OFF >"$work/small_kernels.csv" 2>"$work/ncu.log" ||
+      tail -5 "$work/ncu.log"
+  fi
+  python3 - "$work" <<'PY' | keep
+import csv, json, os, statistics, sys
+folder = sys.argv[1]
+result = {"small": "4 layers, hidden 256, 8192 tokens"}
+for graphs in ("OFF", "ON", "AUTO"):
+    path = f"{folder}/small_{graphs}.jsonl"
+    if os.path.exists(path):
+        late = [s["step_ms"] for s in map(json.loads, open(path)) if s["step"] >= 100]
+        result[f"graphs_{graphs}_ms"] = statistics.median(late)
+path = f"{folder}/small_kernels.csv"
+if os.path.exists(path):
+    rows = [line for line in open(path) if line.startswith('"')]
+    units = {"ns": 1e-6, "nsecond": 1e-6, "us": 1e-3, "usecond": 1e-3, "ms": 1, "msecond": 1}
+    ms = [float(row["Metric Value"].replace(",", "")) * units[row["Metric Unit"]]
+          for row in csv.DictReader(rows) if row["Metric Name"] == "gpu__time_duration.sum"]
+    result["kernels"] = len(ms) / 3
+    result["kernels_ms"] = sum(ms) / 3
+    if ms and "graphs_ON_ms" in result:
+        result["times_kernels"] = result["graphs_ON_ms"] / result["kernels_ms"]
+print(json.dumps(result))
 PY
 fi
 
