@@ -55,7 +55,8 @@ InferredSpecs InferAttentionGrad(const InferContext& c) {
 }
 
 // Batch, and heads: with their key heads where whole groups stay together, else with all key heads
-// on every rank, dk and dv then being sums over the ranks' query heads.
+// on every rank, dk and dv then being sums over the ranks' query heads. Never the sequence: its
+// split is reserved for a ring of key and value parts, which is not built, and until then gathered.
 FactorMap AttentionLayout(const LayoutContext& c, int q) {
   FactorMap map;
   const int batch = map.Add({.name = "batch"});

@@ -107,6 +107,10 @@ std::vector<Place> Places(const TensorSpec& spec, const Layout& from, const Mesh
   for (int a = 0; a < to_mesh.num_axes(); ++a) {
     options.push_back({to[a]});
     if (!to[a].is_split() && to_dim >= 0) AddUnique(Sbp::S(to_dim), options.back());
+    // Parts may cross as they are, to be gathered or exchanged where they arrive.
+    for (const Sbp& sbp : from) {
+      if (sbp.is_split()) AddUnique(sbp, options.back());
+    }
   }
   AddProduct(options, to_mesh, places);
   return places;

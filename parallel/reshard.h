@@ -12,10 +12,12 @@
 
 namespace weft {
 
-// The cheapest steps found, in order; none if the meshes are equal and the layouts hold the same.
+// The quickest steps found, in order; none if the meshes are equal and the layouts hold the same.
 // Intermediate layouts are products of each axis's ends and, where a partial or broadcast end could
-// go by way of it, splits of the longest dimension and of those that the end splits. Of paths that
-// take equally long, one with fewer bytes. Deterministic. Error: an illegal layout
+// go by way of it, splits of the longest dimension and of those that the end splits; on another
+// mesh also the splits of the start, so that parts may cross as they are. Of paths that take
+// equally long, one with fewer bytes. What is not looked at, and what that costs:
+// docs/decisions/0007-cheapest-is-quickest.md. Deterministic. Error: an illegal layout
 // (InvalidArgument).
 absl::StatusOr<std::vector<ReshardStep>> PlanReshard(const TensorSpec& spec, const Layout& from,
                                                      const Mesh& from_mesh, const Layout& to,

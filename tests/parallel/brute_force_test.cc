@@ -129,10 +129,8 @@ TEST_F(BruteForceTest, NothingIsCheaperByBranchAndBound) {
     ASSERT_LT(found, LayoutEnumeration::kNever);
     const double least = all.Least(found * (1 + kTolerance), /*prune=*/true);
     ASSERT_LT(least, found * (1 + kTolerance)) << "graph " << i << " of " << ops << " ops";
-    if (certificate.optimal) {
-      ASSERT_GE(least, found * (1 - kTolerance)) << "graph " << i << " of " << ops << " ops";
-    }
-    // Where not all axes were chosen together, the certificate does not say so, and it is near.
+    // Also where axes were chosen one after the other, of which the certificate promises less.
+    ASSERT_GE(least, found * (1 - kTolerance)) << "graph " << i << " of " << ops << " ops";
     worst = std::max(worst, found / least);
     optimal += certificate.optimal;
     visits += all.visits();
@@ -140,10 +138,9 @@ TEST_F(BruteForceTest, NothingIsCheaperByBranchAndBound) {
   }
   std::printf(
       "%d graphs of 7 to 12 ops with %.3g combinations, decided by branch and bound in %lld "
-      "visits; %d certified optimal, at worst %.4f times the least\n",
+      "visits; %d certified optimal, at worst %.6f times the least\n",
       kGraphs, combinations, static_cast<long long>(visits), optimal, worst);
   EXPECT_GE(optimal, kGraphs / 2);
-  EXPECT_LE(worst, 1.02);
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 // parallelism, sharded states.
 #include "parallel/infer_layouts.h"
 
-
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "graph/graph_builder.h"

@@ -1,23 +1,21 @@
-// Which steps the planner finds, and the bytes that they send. That they do what they say is shown
-// by running them (tests/system/reshard_test.cc).
+// Which steps the planner finds. That they do what they say is shown by running them
+// (tests/system/reshard_test.cc), how many bytes they may send by reshard_bytes_test.cc.
 #include "parallel/reshard.h"
 
-#include <cmath>
-#include <cstdio>
-#include <limits>
 #include <string>
 
 #include "gtest/gtest.h"
 #include "parallel/instantiate_reshard.h"
 #include "parallel/reshard_cost.h"
-#include "tests/parallel/reshard_bound.h"
+#include "tests/parallel/priced_reshard.h"
 #include "tests/support/reshard_cases.h"
 
 namespace weft {
 namespace {
 
-using testing::BytesBound;
 using testing::Lying;
+using testing::PlanOf;
+using testing::Priced;
 using testing::ReshardCase;
 using testing::ReshardCases;
 
@@ -31,104 +29,6 @@ const Sbp kS0 = Sbp::S(0), kS1 = Sbp::S(1), kB = Sbp::B(), kP = Sbp::P();
 const Sbp kMax = Sbp::P(Monoid::kMax), kLse = Sbp::P(Monoid::kLogAddExp);
 
 TensorSpec F32(Shape shape) { return {std::move(shape), DType::kF32}; }
-
-struct Priced {
-  std::vector<ReshardStep> steps;
-  int64_t bytes = 0;
-  double seconds = 0;
-};
-
-Priced PlanOf(const TensorSpec& spec, const Lying& from, const Lying& to) {
-  const CostModel cost;
-  Priced plan;
-  auto steps = PlanReshard(spec, from.layout, from.mesh, to.layout, to.mesh, cost);
-  EXPECT_TRUE(steps.ok()) << steps.status();
-  if (!steps.ok()) return plan;
-  plan.steps = *std::move(steps);
-  for (const ReshardStep& step : plan.steps) {
-    plan.bytes += TotalBytesSent(step, spec);
-    plan.seconds += StepSeconds(step, spec, cost);
-  }
-  const auto said = ReshardSeconds(spec, from.layout, from.mesh, to.layout, to.mesh, cost);
-  EXPECT_TRUE(said.ok() && std::abs(*said - plan.seconds) <= 1e-9 * plan.seconds);
-  return plan;
-}
-
-void Add(const TensorSpec& spec, const Lying& from, const Lying& to, Priced& path) {
-  const auto step = MakeReshardStep(spec, from.layout, from.mesh, to.layout, to.mesh);
-  if (!step.ok()) {
-    path.bytes = std::numeric_limits<int64_t>::max() / 2;
-    return;
-  }
-  path.bytes += TotalBytesSent(*step, spec);
-  path.seconds += StepSeconds(*step, spec, CostModel());
-}
-
-// The quickest of the paths of one or two steps that send at most `bound` bytes; seconds are
-// infinite if there is none.
-Priced QuickestWithin(int64_t bound, const TensorSpec& spec, const Lying& from, const Lying& to) {
-  Priced best;
-  best.seconds = std::numeric_limits<double>::infinity();
-  const auto consider = [&](const std::vector<const Lying*>& stops) {
-    Priced path;
-    for (size_t i = 0; i + 1 < stops.size(); ++i) Add(spec, *stops[i], *stops[i + 1], path);
-    if (path.bytes <= bound && path.seconds < best.seconds) best = path;
-  };
-  consider({&from, &to});
-  for (const Lying* end : {&from, &to}) {
-    std::vector<Layout> layouts = {Layout()};
-    for (int a = 0; a < end->mesh.num_axes(); ++a) {
-      std::vector<Sbp> options = {kB, end->layout[a]};
-      if (from.mesh == to.mesh) options.push_back(end == &from ? to.layout[a] : from.layout[a]);
-      for (int d = 0; d < std::min(spec.rank(), 2); ++d) options.push_back(Sbp::S(d));
-      std::vector<Layout> longer;
-      for (const Layout& layout : layouts) {
-        for (const Sbp& sbp : options) {
-          longer.push_back(layout);
-          longer.back().push_back(sbp);
-        }
-      }
-      layouts = std::move(longer);
-    }
-    for (const Layout& layout : layouts) {
-      const Lying middle{layout, end->mesh};
-      consider({&from, &middle, &to});
-    }
-  }
-  return best;
-}
-
-// Every conversion of the table, those within chains included. Where the planner sends more than
-// the table, that is faster: other paths have more messages one after the other, or leave more of
-// the work to one rank. The planner does not look at every layout on the way, and misses a few.
-TEST(Reshard, SendsMoreThanTheTableOnlyWhereThatIsFaster) {
-  int checked = 0, faster = 0, alone = 0, missed = 0;
-  double worst = 1;
-  std::string slowest;
-  for (const ReshardCase& c : ReshardCases::All()) {
-    for (size_t i = 0; i + 1 < c.stops.size(); ++i) {
-      const Lying &from = c.stops[i], &to = c.stops[i + 1];
-      if (!IsLegal(c.spec, from) || !IsLegal(c.spec, to)) continue;
-      ++checked;
-      const int64_t bound = BytesBound::Of(c.spec, from, to);
-      const Priced plan = PlanOf(c.spec, from, to);
-      if (plan.bytes <= bound) continue;
-      const Priced other = QuickestWithin(bound, c.spec, from, to);
-      if (plan.seconds >= other.seconds) {
-        worst = std::max(worst, plan.seconds / other.seconds);
-        slowest = ReshardCase{c.row, c.spec, {from, to}}.ToString();
-      }
-      ++(std::isinf(other.seconds) ? alone : plan.seconds < other.seconds ? faster : missed);
-    }
-  }
-  std::printf(
-      "%d conversions: %d send more bytes than the table and are faster so; for %d no path was "
-      "found that sends less; %d miss one, at worst %.4f times as slow (%s)\n",
-      checked, faster, alone, missed, worst, slowest.c_str());
-  EXPECT_GT(checked, 9000);
-  EXPECT_LT(alone, 200);
-  EXPECT_LT(missed, checked / 25);
-}
 
 // How a rank's share adds up: what ranks send is what others receive.
 TEST(Reshard, BytesOfTheRanksAddUp) {
