@@ -1,9 +1,13 @@
 // Random graphs on random meshes train to the same parameters as on one rank. A failure is made
 // smaller and printed as a graph.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <optional>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -76,6 +80,23 @@ class RandomGraph : public ::testing::Test {
     return "";
   }
 
+  bool Builds(const GraphRecipe& recipe) {
+    return BuildRecipe(recipe, ops_, true).ok() && BuildRecipe(recipe, ops_, false).ok();
+  }
+
+  // What a failure says of itself: how the recipe fails, how it still fails when it is made
+  // smaller, and the smaller graph as text. A graph that cannot be built is another failure than
+  // one that is built and goes wrong: a recipe without parameters never trains.
+  std::string ShrunkReport(const GraphRecipe& recipe,
+                           const std::function<std::string(const GraphRecipe&)>& failure) {
+    const bool builds = Builds(recipe);
+    const auto fails = [&](const GraphRecipe& r) {
+      return Builds(r) == builds && !failure(r).empty();
+    };
+    const GraphRecipe small = Shrink(recipe, fails, 400);
+    return absl::StrCat(failure(recipe), "\nshrunk: ", failure(small), "\n", Describe(small, ops_));
+  }
+
   // Trains the recipes of seeds [first, first + count), or this build's share of them.
   void TrainSeeds(uint64_t first, int count) {
     int trained = 0, ops = 0, annotations = 0, failed = 0;
@@ -93,9 +114,7 @@ class RandomGraph : public ::testing::Test {
         ADD_FAILURE() << "seed " << seed << ": " << failure;
         continue;
       }
-      const GraphRecipe small = Shrink(
-          recipe, [&](const GraphRecipe& r) { return !Failure(r).empty(); }, 400);
-      ADD_FAILURE() << failure << "\nshrunk: " << Failure(small) << "\n" << Describe(small, ops_);
+      ADD_FAILURE() << ShrunkReport(recipe, [this](const GraphRecipe& r) { return Failure(r); });
     }
     std::printf("random graphs: %d of %d to %d ops trained, %d annotations, %d failed\n", trained,
                 5, 30, annotations, failed);
@@ -119,17 +138,19 @@ TEST_F(RandomGraph, TheSameSeedIsTheSameGraph) {
 }
 
 // A made-up defect: a softmax whose operand a user has split on an axis of more than one rank.
-TEST_F(RandomGraph, AFailureShrinksToWhatFails) {
-  const auto fails = [](const GraphRecipe& recipe) {
-    for (const ValueRecipe& value : recipe.values) {
-      if (value.op != "softmax") continue;
-      const std::vector<Sbp>& layout = recipe.values[value.operands[0]].layout;
-      for (size_t a = 0; a < layout.size(); ++a) {
-        if (layout[a].is_split() && recipe.mesh[a] > 1) return true;
-      }
+std::string SplitSoftmax(const GraphRecipe& recipe) {
+  for (const ValueRecipe& value : recipe.values) {
+    if (value.op != "softmax") continue;
+    const std::vector<Sbp>& layout = recipe.values[value.operands[0]].layout;
+    for (size_t a = 0; a < layout.size(); ++a) {
+      if (layout[a].is_split() && recipe.mesh[a] > 1) return "a split softmax";
     }
-    return false;
-  };
+  }
+  return "";
+}
+
+TEST_F(RandomGraph, AFailureShrinksToWhatFails) {
+  const auto fails = [](const GraphRecipe& recipe) { return !SplitSoftmax(recipe).empty(); };
   int shrunk = 0;
   for (uint64_t seed = 0; seed < 200; ++seed) {
     const GraphRecipe recipe = RandomRecipe(seed, ops_);
@@ -142,6 +163,34 @@ TEST_F(RandomGraph, AFailureShrinksToWhatFails) {
     EXPECT_EQ(small.values.size(), 2u);
   }
   EXPECT_GT(shrunk, 0);
+}
+
+// What is printed ends with a graph file that still trains and still fails.
+TEST_F(RandomGraph, AFailurePrintsAGraphThatCanBeRead) {
+  int reports = 0;
+  for (uint64_t seed = 0; seed < 200 && reports < 5; ++seed) {
+    const GraphRecipe recipe = RandomRecipe(seed, ops_);
+    if (SplitSoftmax(recipe).empty()) continue;
+    ++reports;
+    const std::string report = ShrunkReport(recipe, SplitSoftmax);
+    SCOPED_TRACE(report);
+    EXPECT_THAT(report, ::testing::StartsWith("a split softmax\nshrunk: a split softmax\nseed "));
+    EXPECT_THAT(report, ::testing::HasSubstr("mesh \"x:2\", 1 microbatches"));
+    const size_t heading = report.find("\nseed ");
+    ASSERT_NE(heading, std::string::npos);
+    const std::string text = report.substr(report.find('\n', heading + 1) + 1);
+    const absl::StatusOr<Graph> read = ParseGraphText(text, ops_);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(GraphText(*read), text);
+    EXPECT_FALSE(read->variables.empty());
+    const auto softmax = std::find_if(read->nodes.begin(), read->nodes.end(),
+                                      [](const Node& n) { return n.op->name == "softmax"; });
+    ASSERT_NE(softmax, read->nodes.end());
+    const std::optional<Layout>& asked = read->info(softmax->inputs[0]).annotation;
+    ASSERT_TRUE(asked.has_value());
+    EXPECT_TRUE((*asked)[0].is_split());
+  }
+  EXPECT_EQ(reports, 5);
 }
 
 }  // namespace
