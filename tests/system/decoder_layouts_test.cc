@@ -4,8 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <map>
+#include <set>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -240,6 +243,60 @@ TEST_F(DecoderLayouts, AutoPicksTheFastestMesh) {
     const absl::StatusOr<Job> refused =
         ParseJob(PrintJob(MakeJob("data:2")), "test", {.sets = {}, .mesh = bad});
     EXPECT_TRUE(absl::IsInvalidArgument(refused.status())) << bad;
+  }
+}
+
+// Every factorisation of the ranks is tried, and the one that is taken is the one whose step the
+// compiler predicts to be the shortest.
+TEST_F(DecoderLayouts, AutoFactorsEightRanks) {
+  Job job = MakeJob("AUTO:8");
+  const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops_, {}, nullptr, &job);
+  ASSERT_TRUE(choice.ok()) << choice.status();
+  std::set<std::string> meshes;
+  double shortest = std::numeric_limits<double>::infinity();
+  for (const MeshAlternative& row : choice->alternatives) {
+    meshes.insert(row.mesh);
+    const Job alone = MakeJob(
+        row.mesh,
+        absl::StrCat("plan { shard_states: ", row.shards_states ? "ALWAYS" : "NEVER", " }"));
+    absl::StatusOr<Graph> graph = TrainGraph(alone, ops_);
+    ASSERT_TRUE(graph.ok()) << graph.status();
+    const absl::StatusOr<Program> program =
+        Compile(*std::move(graph), ops_, CompileOptionsOf(alone));
+    ASSERT_TRUE(program.ok()) << program.status();
+    const double seconds = static_cast<double>(program->stages[0].schedule.ticks) / kTicksPerSecond;
+    EXPECT_DOUBLE_EQ(seconds, row.step_seconds) << row.mesh;
+    shortest = std::min(shortest, seconds);
+  }
+  EXPECT_EQ(meshes,
+            (std::set<std::string>{"data:8", "data:4,model:2", "data:2,model:4", "model:8"}));
+  EXPECT_EQ(job.mesh(), choice->alternatives[0].mesh);
+  EXPECT_EQ(choice->alternatives[0].step_seconds, shortest);
+  std::printf("%s", MeshChoiceText(*choice).c_str());
+}
+
+// A large vocabulary: the head and its loss are worked out where their rows of the vocabulary are.
+// Of the logits nothing travels but a number for every token, and no rank holds the whole head.
+TEST_F(DecoderLayouts, LargeVocabularySplitsTheHead) {
+  constexpr int kLargeVocab = 65536;
+  for (const char* mesh : {"model:4", "data:2,model:4"}) {
+    Job job = MakeJob(mesh);
+    job.mutable_model()->mutable_decoder()->set_vocab(kLargeVocab);
+    const absl::StatusOr<Program> program = CompileWithoutAnnotations(job, CompileOptionsOf(job));
+    ASSERT_TRUE(program.ok()) << program.status();
+    const bool data = std::string(mesh) != "model:4";
+    EXPECT_EQ(LayoutOf(*program, "head"), data ? "[data:B, model:S(0)]" : "[model:S(0)]");
+    int statistics = 0;
+    for (const Conversion& c : program->conversions) {
+      if (!c.microbatch) continue;
+      EXPECT_LT(c.bytes, kRows * kSequence * kLargeVocab / 4) << c.value << " for " << c.consumer;
+      if (!absl::StrContains(c.from, "P(logaddexp)")) continue;
+      ++statistics;
+      EXPECT_EQ(c.how, "all-reduce over model");
+      // As a small one may be, sent by every rank to every other of its group.
+      EXPECT_LE(c.bytes, 4 * 3 * kRows * kSequence * 4) << mesh;
+    }
+    EXPECT_EQ(statistics, 1) << mesh;
   }
 }
 
