@@ -29,7 +29,8 @@ void AddReceives(const ReshardMap& map, const ReshardStep& step, int target, Exc
   const int copies = map.Copies(target);
   def->set_combine(copies > 1);
   def->set_fill_identity(copies != 1 || map.pads());
-  def->set_monoid(static_cast<int>(copies == 0 ? map.FillMonoid(target) : map.CombineMonoid()));
+  const bool fills = copies == 0 || (copies == 1 && map.pads());
+  def->set_monoid(static_cast<int>(fills ? map.FillMonoid(target) : map.CombineMonoid()));
   const Box wanted = map.TargetBox(target);
   if (copies == 0 || wanted.empty()) return;
   for (int s : map.Sources(target)) {

@@ -50,14 +50,27 @@ bool ReshardMap::UniformMonoid() const {
   return true;
 }
 
+int ReshardMap::LoneNewPartial() const {
+  int found = -1;
+  for (int a = 0; a < step_.from_mesh.num_axes(); ++a) {
+    const bool before = IsPartial(step_.from, step_.from_mesh, a);
+    if (before && step_.from[a] != step_.to[a]) return -1;
+    if (before || !IsPartial(step_.to, step_.to_mesh, a)) continue;
+    if (found >= 0) return -1;
+    found = a;
+  }
+  return found;
+}
+
 void ReshardMap::AssignRoles() {
   const bool same_mesh = step_.same_mesh();
+  if (same_mesh && !uniform_) padded_ = LoneNewPartial();
   for (int a = 0; a < step_.from_mesh.num_axes(); ++a) {
     const int size = step_.from_mesh.axes()[a].size;
     Role role = step_.from[a].is_split() ? Role::kSplit : Role::kReplica;
     if (IsPartial(step_.from, step_.from_mesh, a)) {
       role = same_mesh && step_.from[a] == step_.to[a] ? Role::kOwn : Role::kReduced;
-    } else if (role == Role::kSplit && same_mesh && uniform_ &&
+    } else if (role == Role::kSplit && same_mesh && (uniform_ || a == padded_) &&
                IsPartial(step_.to, step_.to_mesh, a)) {
       role = Role::kOwn;
       pads_ = true;
@@ -120,7 +133,9 @@ int ReshardMap::Copies(int target) const {
 
 Monoid ReshardMap::FillMonoid(int target) const {
   Monoid monoid = combine_;
-  for (int a = 0; a < step_.to_mesh.num_axes(); ++a) {
+  // Inner axes combine first: their first copy has the identity of the axis that is padded, which
+  // the others must leave as it is.
+  for (int a = pads_ ? padded_ + 1 : 0; a < step_.to_mesh.num_axes(); ++a) {
     if (!IsPartial(step_.to, step_.to_mesh, a)) continue;
     if (uniform_ || step_.to_mesh.Coordinate(target, a) != 0) {
       monoid = step_.to[a].monoid();
@@ -197,14 +212,6 @@ bool ReshardMap::Feeds(int source, int target) const {
     if (roles_[a] == Role::kReduced) copy = copy * step_.from_mesh.axes()[a].size + mine[a];
   }
   return (uniform_ ? copy % spread_ : 0) == Spread(target);
-}
-
-Box ReshardMap::SourceBox(int source) const {
-  return BoxOf(shape_, step_.from, step_.from_mesh, source);
-}
-
-Box ReshardMap::TargetBox(int target) const {
-  return BoxOf(shape_, step_.to, step_.to_mesh, target);
 }
 
 int64_t ReshardMap::Needed(int target) const {

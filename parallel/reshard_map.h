@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
+#include "graph/layout.h"
 #include "parallel/reshard_step.h"
 #include "runtime/box.h"
 #include "runtime/monoid.h"
@@ -28,7 +29,7 @@ class ReshardMap {
   // Copies that combine into the target member's part; 0: it becomes the identity of FillMonoid.
   int Copies(int target) const;
   // Whether the part is made of pieces that leave gaps, to be filled with the identity: a split
-  // that becomes partial keeps its own piece.
+  // that becomes partial keeps its own piece. Beside partials by other monoids, one such split.
   bool pads() const { return pads_; }
   // Elements that arrive at the target member, those of its own rank included.
   int64_t Needed(int target) const;
@@ -51,8 +52,8 @@ class ReshardMap {
   // The source member on the target member's rank, or -1; and the inverse.
   int SourceOn(int target) const { return source_on_[target]; }
 
-  Box SourceBox(int source) const;
-  Box TargetBox(int target) const;
+  Box SourceBox(int source) const { return BoxOf(shape_, step_.from, step_.from_mesh, source); }
+  Box TargetBox(int target) const { return BoxOf(shape_, step_.to, step_.to_mesh, target); }
 
  private:
   // kOwn: partial and stays so, or a split that becomes partial; only the target's own coordinate
@@ -61,6 +62,8 @@ class ReshardMap {
   using Coordinates = absl::InlinedVector<int, 4>;
 
   bool UniformMonoid() const;
+  // The only axis that becomes partial, if all that are partial stay so; else -1.
+  int LoneNewPartial() const;
   void AssignRoles();
   void CheckLegal();
   Coordinates SourceCoordinates(int source) const;
@@ -86,6 +89,7 @@ class ReshardMap {
   bool uniform_ = false;  // all partial axes of both sides have one monoid. If so copies go
                           // to new copies round robin, else all to the first
   bool pads_ = false;
+  int padded_ = -1;  // of several monoids: the split that becomes partial, of which there is one
   bool legal_ = true;
   Monoid combine_ = Monoid::kSum;
   std::vector<int> source_on_;  // by target member
