@@ -77,7 +77,9 @@ TEST(ScaleSlow, Decoder175BOn1024Ranks) {
   const LinkTable links = [link](int, int) { return link; };
   const auto twins = FindTwins(*program, links);
   ASSERT_TRUE(twins.ok()) << twins.status();
-  EXPECT_LE(std::set<int>(twins->begin(), twins->end()).size(), 64u);
+  // 16 of each stage: gradients of norms go from a split over model to one over data, in which each
+  // of the 8 model ranks has another pair of the 16 data ranks as its own.
+  EXPECT_LE(std::set<int>(twins->begin(), twins->end()).size(), 8u * 16);
   size_t largest = 0;
   const auto simulation = SimulatePlans(
       1024,
