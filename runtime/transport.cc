@@ -102,6 +102,11 @@ int64_t Transport::total_bytes_sent() const {
   return total;
 }
 
+void Transport::CountBeside(int peer, int64_t sent, int64_t received) {
+  bytes_[peer].sent.fetch_add(sent, std::memory_order_relaxed);
+  bytes_[peer].received.fetch_add(received, std::memory_order_relaxed);
+}
+
 bool Transport::Accept(bool is_send, int peer, uint32_t tag, const void* data, int64_t bytes,
                        Request* request) {
   request->Begin();
@@ -147,6 +152,7 @@ bool Transport::MarkPoisoned(int origin, const absl::Status& status) {
     status_ = status;
     failed_rank_ = origin;
     hook = std::move(hook_);
+    poisoned_.store(true, std::memory_order_release);
   }
   if (hook) hook(status);
   return true;
@@ -159,6 +165,7 @@ void Transport::Agree(int origin, const absl::Status& status) {
     status_ = status;
     failed_rank_ = origin;
     hook = std::exchange(agreement_hook_, nullptr);
+    poisoned_.store(true, std::memory_order_release);
   }
   if (hook) hook(status);
 }

@@ -133,6 +133,8 @@ class Transport {
 
   // OK, or the failure that poisoned the network.
   absl::Status status() const;
+  // Whether status() is a failure, for who must ask often.
+  bool poisoned() const { return poisoned_.load(std::memory_order_acquire); }
   // The rank where that failure began; -1 if there is none.
   int failed_rank() const;
   // Calls `hook` once when the network is poisoned, here or elsewhere (at once if it is already),
@@ -142,13 +144,22 @@ class Transport {
   // or with status() before they are aborted. On any thread; not after Close. It must not block.
   void OnAgreement(std::function<void(const absl::Status&)> hook);
 
-  // Payload bytes of completed sends to, and receives from, `peer` so far.
+  // Whether ranks that share a host had better exchange what is short through memory that they
+  // share (runtime/host_exchange.h): where a message between them costs more than that does, and
+  // nobody looks at each message.
+  virtual bool SharesMemory() const { return false; }
+
+  // Payload bytes of completed sends to, and receives from, `peer` so far, and of what CountBeside
+  // was told.
   int64_t bytes_sent(int peer) const { return bytes_[peer].sent.load(std::memory_order_relaxed); }
   int64_t bytes_received(int peer) const {
     return bytes_[peer].received.load(std::memory_order_relaxed);
   }
   // Over all peers but this rank itself.
   int64_t total_bytes_sent() const;
+  // Adds payload that went between this rank and `peer`, a rank, beside the messages, so that the
+  // counters tell all that moved, whichever way it took.
+  void CountBeside(int peer, int64_t sent, int64_t received);
 
  protected:
   Transport(int rank, int size);
@@ -176,6 +187,7 @@ class Transport {
   const int rank_;
   const int size_;
   std::unique_ptr<PeerBytes[]> bytes_;
+  std::atomic<bool> poisoned_{false};
   mutable std::mutex mutex_;  // guards the four below
   absl::Status status_;
   int failed_rank_ = -1;
