@@ -4,6 +4,9 @@
 // JSON line per size with the best time of each.
 //
 //   bench_comm [--ranks 2] [--rounds 3] [--min_bytes 1024] [--max_bytes 67108864] [--factor 4]
+//              [--share 1]
+//
+// With --share 0 what is short goes in messages too, not through memory that the ranks share.
 #include <mpi.h>
 
 #include <algorithm>
@@ -69,7 +72,7 @@ int RunMpi(const Sizes& sizes) {
   return 0;
 }
 
-int RunWeft(const Sizes& sizes) {
+int RunWeft(const Sizes& sizes, bool share) {
   auto transport = StartMpi();
   if (!transport.ok()) return 1;
   std::vector<int> ranks((*transport)->size());
@@ -77,6 +80,8 @@ int RunWeft(const Sizes& sizes) {
   auto communicator = CpuCommunicator::Create(**transport, ranks, 1);
   if (!communicator.ok()) return 1;
   absl::Status status;
+  // As an actor does when it is made; for one element, so that it holds for all that is short.
+  if (share) status = (*communicator)->Reserve(1, DType::kF32, Monoid::kSum);
   Measure(sizes, (*transport)->rank() == 0, [&](const float* in, float* out, int64_t count) {
     status.Update((*communicator)->AllReduce(in, out, count, DType::kF32, Monoid::kSum));
   });
@@ -98,11 +103,12 @@ bool RunSide(const std::string& command, std::map<int64_t, double>* best) {
   return pclose(pipe) == 0;
 }
 
-int RunBoth(const std::string& program, int ranks, int rounds, const Sizes& sizes) {
+int RunBoth(const std::string& program, int ranks, int rounds, bool share, const Sizes& sizes) {
   const std::string command =
       "mpirun --allow-run-as-root --oversubscribe -n " + std::to_string(ranks) + " " + program +
       " --min_bytes " + std::to_string(sizes.min_bytes) + " --max_bytes " +
-      std::to_string(sizes.max_bytes) + " --factor " + std::to_string(sizes.factor) + " --side ";
+      std::to_string(sizes.max_bytes) + " --factor " + std::to_string(sizes.factor) + " --share " +
+      (share ? "1" : "0") + " --side ";
   std::map<int64_t, double> weft;
   std::map<int64_t, double> mpi;
   for (int round = 0; round < rounds; ++round) {
@@ -129,7 +135,8 @@ int main(int argc, char** argv) {
                                                 {"--rounds", "3"},
                                                 {"--min_bytes", "1024"},
                                                 {"--max_bytes", "67108864"},
-                                                {"--factor", "4"}};
+                                                {"--factor", "4"},
+                                                {"--share", "1"}};
   for (int i = 1; i + 1 < argc; i += 2) options[argv[i]] = argv[i + 1];
   const auto number = [&](const char* name) {
     return std::max(1LL, std::atoll(options[name].c_str()));
@@ -137,7 +144,8 @@ int main(int argc, char** argv) {
   const weft::Sizes sizes{number("--min_bytes"), number("--max_bytes"),
                           std::max(2LL, number("--factor"))};
   if (options["--side"] == "mpi") return weft::RunMpi(sizes);
-  if (options["--side"] == "weft") return weft::RunWeft(sizes);
+  const bool share = options["--share"] != "0";
+  if (options["--side"] == "weft") return weft::RunWeft(sizes, share);
   return weft::RunBoth(argv[0], static_cast<int>(number("--ranks")),
-                       static_cast<int>(number("--rounds")), sizes);
+                       static_cast<int>(number("--rounds")), share, sizes);
 }

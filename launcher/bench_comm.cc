@@ -104,6 +104,10 @@ class CommBench {
     result.count = measured.count();
     result.dtype = options_.dtype;
     result.monoid = options_.monoid;
+    if (collective == Collective::kAllReduce) {
+      WEFT_RETURN_IF_ERROR(
+          kind.communicator->Reserve(result.count, options_.dtype, options_.monoid));
+    }
     WEFT_ASSIGN_OR_RETURN(result.out_of_place, MeasurePass(measured, result, false));
     if (HasInPlace(collective)) {
       WEFT_ASSIGN_OR_RETURN(result.in_place, MeasurePass(measured, result, true));

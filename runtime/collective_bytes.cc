@@ -19,6 +19,17 @@ bool AllReduceIsDirect(int size, int64_t count, DType dtype) {
   return bytes * (size - 1) <= kDirectBytes && !blocks_hurry;
 }
 
+// Two ranks send each other as much in two steps as in one.
+bool AllReduceMayShare(int size, int64_t count, DType dtype) {
+  return count * SizeOf(dtype) <= AllReduceSharedBytes(size) &&
+         (size == 2 || AllReduceIsDirect(size, count, dtype));
+}
+
+int64_t AllReduceSharedBytes(int size) {
+  if (size < 2) return 0;
+  return size == 2 ? kSharedBytes : std::min(kSharedBytes, kDirectBytes / (size - 1));
+}
+
 bool AllGatherIsDirect(absl::Span<const int64_t> counts, DType dtype) {
   return counts.size() <= 2 || Total(counts) * SizeOf(dtype) <= kDirectBytes;
 }

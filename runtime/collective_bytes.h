@@ -20,8 +20,16 @@ inline constexpr int64_t kEagerBytes = 4000;
 // arrives.
 inline constexpr int64_t kPieceBytes = 256 << 10;
 
+// Up to this ranks of one host exchange contributions through memory that they share, where their
+// transport says so.
+inline constexpr int64_t kSharedBytes = 32 << 10;
+
 // Whether an all-reduce is one exchange of everything, rather than reduce-scatter and all-gather.
 bool AllReduceIsDirect(int size, int64_t count, DType dtype);
+// Whether an all-reduce may be one exchange of everything through shared memory: it is short, and
+// no rank sends other bytes than it would in messages. And the longest of those.
+bool AllReduceMayShare(int size, int64_t count, DType dtype);
+int64_t AllReduceSharedBytes(int size);
 // Whether an all-gather sends each block directly to all, rather than around a ring.
 bool AllGatherIsDirect(absl::Span<const int64_t> counts, DType dtype);
 // Whether a broadcast goes down a binomial tree, rather than along a chain in pieces.

@@ -43,7 +43,10 @@ class Communicator {
   void LendWorkspace(absl::Span<std::byte> workspace) { lent_ = workspace; }
   // The native stream of calls from here on; nullptr where calls block.
   void RunOn(void* native_stream) { native_stream_ = native_stream; }
-  // Gets ready whatever an AllReduce of this size needs, so that none allocates while steps run.
+  // Gets ready whatever an AllReduce of this size needs, so that none allocates while steps run,
+  // and none meets the others for the first time then. All members call it with the same arguments,
+  // in one order among their collectives and where they are members of several communicators; it
+  // may block until they have. Without it an AllReduce works as well, perhaps not as fast.
   virtual absl::Status Reserve(int64_t count, DType dtype, Monoid monoid) {
     (void)count, (void)dtype, (void)monoid;
     return absl::OkStatus();

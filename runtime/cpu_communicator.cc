@@ -60,6 +60,20 @@ CpuCommunicator::CpuCommunicator(Transport& transport, std::vector<int> world_ra
       offsets_(size() + 1, 0),
       sources_(size(), nullptr) {}
 
+absl::Status CpuCommunicator::Reserve(int64_t count, DType dtype, Monoid) {
+  if (shares_ || !transport_.SharesMemory() || size() == 1 || count <= 0 ||
+      !AllReduceMayShare(size(), count, dtype)) {
+    return absl::OkStatus();
+  }
+  shares_ = true;
+  absl::StatusOr<std::unique_ptr<HostExchange>> exchange =
+      HostExchange::Create(transport_, world_ranks(), tag_, AllReduceSharedBytes(size()));
+  WEFT_RETURN_IF_ERROR(Annotate(exchange.status(),
+                                absl::StrCat("meeting ranks ", absl::StrJoin(world_ranks(), ","))));
+  exchange_ = *std::move(exchange);
+  return absl::OkStatus();
+}
+
 absl::Status CpuCommunicator::AllReduce(const void* in, void* out, int64_t count, DType dtype,
                                         Monoid monoid) {
   WEFT_RETURN_IF_ERROR(CheckReducible(dtype, monoid));
@@ -67,6 +81,9 @@ absl::Status CpuCommunicator::AllReduce(const void* in, void* out, int64_t count
   if (size() == 1 || count == 0) {
     CopyUnlessSame(out, in, count * SizeOf(dtype));
     return absl::OkStatus();
+  }
+  if (exchange_ != nullptr && AllReduceMayShare(size(), count, dtype)) {
+    return Finish(ShareAndReduce(in, out, count, dtype, monoid), "all_reduce", count, dtype);
   }
   if (AllReduceIsDirect(size(), count, dtype)) {
     return Finish(ExchangeAndReduce(Bytes(in), Bytes(out), count, dtype, monoid), "all_reduce",

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "runtime/communicator.h"
+#include "runtime/host_exchange.h"
 #include "runtime/transport.h"
 
 namespace weft {
@@ -28,6 +29,9 @@ class CpuCommunicator final : public Communicator {
                                                                  std::vector<int> world_ranks,
                                                                  uint32_t tag);
 
+  // Opens memory that the members share, if their transport says that it pays, they all are on one
+  // host, and an AllReduce of this size is short enough for it.
+  absl::Status Reserve(int64_t count, DType dtype, Monoid monoid) override;
   absl::Status AllReduce(const void* in, void* out, int64_t count, DType dtype,
                          Monoid monoid) override;
   absl::Status ReduceScatter(const void* in, void* out, absl::Span<const int64_t> counts,
@@ -58,6 +62,7 @@ class CpuCommunicator final : public Communicator {
   // What is lent if it is enough, else memory of its own.
   std::byte* Workspace(int64_t bytes);
 
+  absl::Status ShareAndReduce(const void* in, void* out, int64_t count, DType dtype, Monoid monoid);
   absl::Status ExchangeAndReduce(const std::byte* in, std::byte* out, int64_t count, DType dtype,
                                  Monoid monoid);
   // Blocks by offsets_: reduces the own one to `out`, in pieces.
@@ -78,6 +83,8 @@ class CpuCommunicator final : public Communicator {
   std::vector<const void*> sources_;  // by rank
   std::unique_ptr<std::byte[]> workspace_;
   int64_t workspace_bytes_ = 0;
+  bool shares_ = false;  // exchange_ has been asked for
+  std::unique_ptr<HostExchange> exchange_;
 };
 
 }  // namespace weft

@@ -10,6 +10,16 @@
 
 namespace weft {
 
+// `in` is copied before anyone reads it, and only this rank reads `in` itself: out may be in.
+absl::Status CpuCommunicator::ShareAndReduce(const void* in, void* out, int64_t count, DType dtype,
+                                             Monoid monoid) {
+  const int64_t bytes = count * SizeOf(dtype);
+  CountSent(bytes * (size() - 1));
+  WEFT_RETURN_IF_ERROR(exchange_->Exchange(in, bytes, absl::MakeSpan(sources_)));
+  ReduceInOrder(dtype, monoid, sources_, out, count);
+  return absl::OkStatus();
+}
+
 absl::Status CpuCommunicator::ExchangeAndReduce(const std::byte* in, std::byte* out, int64_t count,
                                                 DType dtype, Monoid monoid) {
   const int64_t bytes = count * SizeOf(dtype);

@@ -47,6 +47,7 @@ class MpiTransport final : public PolledTransport {
   static absl::StatusOr<World> Initialize();
   MpiTransport(const MpiOptions& options, const World& world);
   ~MpiTransport() override { Close().IgnoreError(); }
+  bool SharesMemory() const override { return true; }
 
  private:
   void Start(Request* request) override;
