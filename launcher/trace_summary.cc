@@ -16,7 +16,7 @@ constexpr size_t kMostRows = 16;
 struct Stretch {
   int64_t begin = 0;
   int64_t end = 0;
-  int64_t length() const { return std::max<int64_t>(0, end - begin); }
+  int64_t length() const { return end > begin ? end - begin : 0; }
 };
 
 Stretch Common(const Stretch& a, const Stretch& b) {

@@ -1,6 +1,7 @@
 // HostExchange between ranks that are threads of one process, each with a mapping of its own.
 #include "runtime/host_exchange.h"
 
+#include <barrier>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -102,8 +103,10 @@ TEST(HostExchange, CountsWhatItHandsOver) {
 }
 
 TEST(HostExchange, PoisonEndsWaiting) {
-  RunRanks(4, {}, [](Transport& t) {
+  std::barrier all_have_it(4);
+  RunRanks(4, {}, [&all_have_it](Transport& t) {
     const auto exchange = MustCreate(t, Everyone(4));
+    all_have_it.arrive_and_wait();
     std::vector<const void*> sources(4);
     const char in = 1;
     if (t.rank() == 2) t.Poison(absl::DataLossError("out of luck"));
