@@ -28,7 +28,7 @@ using testing::ReshardCases;
 
 const TensorSpec kEven = {{8, 8, 16}, DType::kF32};  // the conformance table's
 // So large that bytes decide, not the number of messages.
-const TensorSpec kLarge = {{64, 1024}, DType::kF32};
+const TensorSpec kLarge = {{1024, 1024}, DType::kF32};
 
 int64_t PlannedBytes(const TensorSpec& spec, const Lying& from, const Lying& to) {
   const auto steps = PlanReshard(spec, from.layout, from.mesh, to.layout, to.mesh, CostModel());
