@@ -88,6 +88,13 @@ struct OpDef {
   std::vector<std::pair<int, int>> in_place = {};
   // Outputs whose kernel can add to present contents (KernelContext::accumulate).
   std::vector<int> accumulates = {};
+  // The optional operand that is added to result 0 as it is, or -1. It has the result's spec,
+  // dimensions that carry its factors, and is partial where splitting a factor leaves the result
+  // partial. A sum of such a result and something else is made by the op itself
+  // (parallel/fuse_sums.h).
+  int addend = -1;
+  // Result 0 is the sum of all operands.
+  bool sums_operands = false;
   // Results depend on logical index and a seed operand; equality laws still hold across splits.
   bool stochastic = false;
   // The one rate change of a program: per-microbatch operand, per-step result (the sum over the

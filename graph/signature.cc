@@ -29,7 +29,8 @@ std::optional<Sbp> SplitOf(const std::vector<int>& dims, const Cut& cut, IndexOr
   return split.value_or(Sbp::B());
 }
 
-std::optional<Signature> SplitFactor(const FactorMap& map, const Cut& cut, IndexOrder order) {
+std::optional<Signature> SplitFactor(const FactorMap& map, int addend, const Cut& cut,
+                                     IndexOrder order) {
   const Factor& factor = map.factors[cut.factor];
   Signature signature{
       .inputs = {}, .outputs = {}, .factor = cut.factor, .must_divide = cut.must_divide};
@@ -48,6 +49,11 @@ std::optional<Signature> SplitFactor(const FactorMap& map, const Cut& cut, Index
     if (factor.reduce.empty()) return std::nullopt;
     CHECK(factor.reduce.size() == 1 || factor.reduce.size() == map.outputs.size());
     signature.outputs.push_back(Sbp::P(factor.reduce[factor.reduce.size() == 1 ? 0 : i]));
+  }
+  // A whole addend would count once for every part.
+  const bool has_addend = addend >= 0 && addend < static_cast<int>(signature.inputs.size());
+  if (has_addend && signature.outputs[0].is_partial()) {
+    signature.inputs[addend] = signature.outputs[0];
   }
   return signature;
 }
@@ -99,7 +105,9 @@ std::vector<Signature> DeriveSignatures(const OpDef& op, absl::Span<const Tensor
         // Zigzag chunks are half a part: a number of parts that divides does not align them.
         const bool legal = map.factors[id].zigzag && cut.must_divide == 0;
         if (order == IndexOrder::kZigzag && !legal) continue;
-        if (auto signature = SplitFactor(map, cut, order)) all.push_back(*std::move(signature));
+        if (auto signature = SplitFactor(map, op.addend, cut, order)) {
+          all.push_back(*std::move(signature));
+        }
       }
     }
   }

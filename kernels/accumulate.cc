@@ -70,7 +70,8 @@ void DefineAddN(OpRegistry& ops) {
                [](GradContext& g) { return std::vector<Value>(g.num_inputs(), g.output_grad(0)); },
            .cost = SumCost,
            .cpu = AddNCpu,
-           .in_place = {{0, 0}}});
+           .in_place = {{0, 0}},
+           .sums_operands = true});
 }
 
 }  // namespace weft

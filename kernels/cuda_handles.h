@@ -34,7 +34,7 @@ struct CudaFault {
 };
 
 // A matrix product as cuBLASLt sees it: everything that an algorithm was chosen for.
-using MatmulKey = std::array<int64_t, 18>;
+using MatmulKey = std::array<int64_t, 19>;
 struct MatmulPlan {
   cublasLtMatmulAlgo_t algorithm = {};
   int64_t workspace_bytes = 0;

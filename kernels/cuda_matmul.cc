@@ -49,9 +49,11 @@ struct Stored {
   int64_t rows, columns, ld, batch;
 
   // The largest power of two, at most 256, that divides the addresses of all matrices.
-  int64_t alignment() const {
+  int64_t alignment() const { return AlignmentOf(data); }
+  // The same of other matrices that are stored alike.
+  int64_t AlignmentOf(const void* other) const {
     const auto address =
-        reinterpret_cast<uintptr_t>(data) | static_cast<uintptr_t>(batch * SizeOf(dtype)) | 256;
+        reinterpret_cast<uintptr_t>(other) | static_cast<uintptr_t>(batch * SizeOf(dtype)) | 256;
     return static_cast<int64_t>(address & (~address + 1));
   }
   std::string ToString() const {
@@ -83,12 +85,18 @@ void* AlignedUp(void* scratch) {
          (kMatmulAlignment - address % kMatmulAlignment) % kMatmulAlignment;
 }
 
-// One product in cuBLASLt's terms: first [m, k] times second [k, n], all stored by columns.
+// One product in cuBLASLt's terms: first [m, k] times second [k, n] plus, unless it is nullptr, an
+// addend stored as the result is, which it may be itself; all stored by columns.
 class Product {
  public:
   Product(const MatmulSize& size, const Stored& first, const Stored& second, const Stored& result,
-          bool tf32)
-      : size_(size), first_(first), second_(second), result_(result), tf32_(tf32) {}
+          const void* addend, bool tf32)
+      : size_(size),
+        first_(first),
+        second_(second),
+        result_(result),
+        addend_(addend),
+        tf32_(tf32) {}
 
   MatmulKey Key(int64_t workspace_bytes) const {
     return {size_.m,
@@ -104,6 +112,7 @@ class Product {
             first_.alignment(),
             second_.alignment(),
             result_.alignment(),
+            result_.AlignmentOf(read()),
             static_cast<int64_t>(first_.dtype),
             static_cast<int64_t>(result_.dtype),
             (first_.transposed ? 1 : 0) + (second_.transposed ? 2 : 0),
@@ -142,7 +151,8 @@ class Product {
     } alignments[] = {
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(first_.alignment())},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(second_.alignment())},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(result_.alignment())},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+         static_cast<uint32_t>(result_.AlignmentOf(read()))},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(result_.alignment())}};
     for (const auto& [attribute, bytes] : alignments) {
       WEFT_RETURN_IF_ERROR(
@@ -160,8 +170,9 @@ class Product {
     return absl::OkStatus();
   }
 
-  absl::Status Run(cublasLtHandle_t handle, const MatmulPlan& plan, bool adds, void* to,
-                   void* workspace, cudaStream_t stream) {
+  absl::Status Run(cublasLtHandle_t handle, const MatmulPlan& plan, void* to, void* workspace,
+                   cudaStream_t stream) {
+    const bool adds = addend_ != nullptr;
     const double ones[2] = {1.0, adds ? 1.0 : 0.0};
     const float floats[2] = {1.0f, adds ? 1.0f : 0.0f};
     const bool wide = first_.dtype == DType::kF64;
@@ -169,7 +180,7 @@ class Product {
     const void* beta = wide ? static_cast<const void*>(&ones[1]) : &floats[1];
     return CublasStatus(
         cublasLtMatmul(handle, desc_.get(), alpha, first_.data, first_layout_.get(), second_.data,
-                       second_layout_.get(), beta, to, result_layout_.get(), to,
+                       second_layout_.get(), beta, read(), result_layout_.get(), to,
                        result_layout_.get(), &plan.algorithm, workspace,
                        static_cast<size_t>(plan.workspace_bytes), stream),
         absl::StrCat("product of ", size_.m, " x ", size_.n, " x ", size_.k, ", batch ",
@@ -178,6 +189,9 @@ class Product {
   }
 
  private:
+  // What beta applies to; cuBLASLt wants an address where it is 0, too.
+  const void* read() const { return addend_ == nullptr ? result_.data : addend_; }
+
   absl::Status SetTranspose(cublasLtMatmulDescAttributes_t attribute, bool transposed) {
     const cublasOperation_t operation = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     return CublasStatus(
@@ -207,6 +221,7 @@ class Product {
 
   MatmulSize size_;
   Stored first_, second_, result_;
+  const void* addend_;
   bool tf32_;
   CublasPtr<cublasLtMatmulDescOpaque_t> desc_;
   CublasPtr<cublasLtMatrixLayoutOpaque_t> first_layout_, second_layout_, result_layout_;
@@ -215,8 +230,8 @@ class Product {
 }  // namespace
 
 absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, const MatmulView& a,
-                        const MatmulView& b, bool adds, const MatmulTarget& c, void* workspace,
-                        int64_t workspace_bytes) {
+                        const MatmulView& b, const void* addend, const MatmulTarget& c,
+                        void* workspace, int64_t workspace_bytes) {
   WEFT_ASSIGN_OR_RETURN(CudaHandles * handles, HandlesOf(context));
   // cuBLASLt writes by columns: a result stored by rows is the transposed product b' a'.
   Stored result = StoredOf(c, size.m, size.n);
@@ -228,7 +243,8 @@ absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, co
     second = StoredOf(Transposed(a), size.k, size.m);
     result.transposed = false;
   }
-  Product product(stored_size, first, second, result, handles->tf32() && a.dtype == DType::kF32);
+  Product product(stored_size, first, second, result, addend,
+                  handles->tf32() && a.dtype == DType::kF32);
   // The same number of bytes wherever the scratch starts: they belong to the key of the algorithm.
   workspace_bytes =
       workspace == nullptr ? 0 : std::max<int64_t>(workspace_bytes - kMatmulAlignment, 0);
@@ -238,8 +254,8 @@ absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, co
   const bool known = handles->HasPlan(key);
   MatmulPlan& plan = handles->PlanOf(key);
   if (!known) WEFT_RETURN_IF_ERROR(product.Choose(handles->cublas(), workspace_bytes, plan));
-  if (!plan.found) return MatmulFallback(context, size, a, b, adds, c);
-  return product.Run(handles->cublas(), plan, adds, c.data, workspace, StreamOf(context));
+  if (!plan.found) return MatmulFallback(context, size, a, b, addend, c);
+  return product.Run(handles->cublas(), plan, c.data, workspace, StreamOf(context));
 }
 
 }  // namespace weft

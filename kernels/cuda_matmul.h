@@ -25,17 +25,18 @@ struct MatmulViewOf {
 using MatmulView = MatmulViewOf<const void*>;
 using MatmulTarget = MatmulViewOf<void*>;
 
-// c = a b, or c += a b. a and b have one dtype (f32, bf16, f64); c has it too, or is f32 for bf16.
-// Sums are formed in f32 for bf16 and f32 (whose operands stay f32 unless the handles allow tf32).
-// No extent may be 0. `workspace` may be nullptr. The algorithm is chosen by cuBLASLt's heuristics
-// at the first product of its kind and kept in the handles.
+// c = a b, or c = a b + addend, which has the dtype and strides of c and may be c itself. a and b
+// have one dtype (f32, bf16, f64); c has it too, or is f32 for bf16. Sums are formed in f32 for
+// bf16 and f32 (whose operands stay f32 unless the handles allow tf32). No extent may be 0.
+// `workspace` may be nullptr. The algorithm is chosen by cuBLASLt's heuristics at the first product
+// of its kind and kept in the handles.
 absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, const MatmulView& a,
-                        const MatmulView& b, bool adds, const MatmulTarget& c, void* workspace,
-                        int64_t workspace_bytes);
+                        const MatmulView& b, const void* addend, const MatmulTarget& c,
+                        void* workspace, int64_t workspace_bytes);
 
 // The same by a plain kernel, for what cuBLASLt refuses.
 absl::Status MatmulFallback(const KernelContext& context, const MatmulSize& size,
-                            const MatmulView& a, const MatmulView& b, bool adds,
+                            const MatmulView& a, const MatmulView& b, const void* addend,
                             const MatmulTarget& c);
 
 }  // namespace weft

@@ -10,7 +10,7 @@ constexpr int kTile = 16;
 
 template <typename In, typename Out>
 __global__ void __launch_bounds__(kTile* kTile)
-    MatmulKernel(MatmulSize size, MatmulView a, MatmulView b, bool adds, MatmulTarget c) {
+    MatmulKernel(MatmulSize size, MatmulView a, MatmulView b, const Out* addend, MatmulTarget c) {
   using W = WideOf<In>;
   __shared__ W left[kTile][kTile + 1], right[kTile][kTile + 1];
   const int64_t columns = (size.n + kTile - 1) / kTile;
@@ -32,30 +32,30 @@ __global__ void __launch_bounds__(kTile* kTile)
       __syncthreads();
     }
     if (row + y >= size.m || column + x >= size.n) continue;
-    Out* to =
-        static_cast<Out*>(c.data) + batch * c.batch + (row + y) * c.row + (column + x) * c.column;
-    *to = Narrow<Out>(static_cast<WideOf<Out>>(adds ? sum + static_cast<W>(Widen(*to)) : sum));
+    const int64_t at = batch * c.batch + (row + y) * c.row + (column + x) * c.column;
+    if (addend != nullptr) sum += static_cast<W>(Widen(addend[at]));
+    static_cast<Out*>(c.data)[at] = Narrow<Out>(static_cast<WideOf<Out>>(sum));
   }
 }
 
 template <typename In, typename Out>
 absl::Status Run(const KernelContext& context, const MatmulSize& size, const MatmulView& a,
-                 const MatmulView& b, bool adds, const MatmulTarget& c) {
+                 const MatmulView& b, const void* addend, const MatmulTarget& c) {
   const int64_t tiles = (size.m + kTile - 1) / kTile * ((size.n + kTile - 1) / kTile) * size.batch;
   return Launch(context, &MatmulKernel<In, Out>, {GridFor(tiles, 1), dim3(kTile, kTile)}, size, a,
-                b, adds, c);
+                b, static_cast<const Out*>(addend), c);
 }
 
 }  // namespace
 
 absl::Status MatmulFallback(const KernelContext& context, const MatmulSize& size,
-                            const MatmulView& a, const MatmulView& b, bool adds,
+                            const MatmulView& a, const MatmulView& b, const void* addend,
                             const MatmulTarget& c) {
   return DispatchCudaFloat(a.dtype, [&](auto t) {
     using In = decltype(t);
-    if (c.dtype == a.dtype) return Run<In, In>(context, size, a, b, adds, c);
+    if (c.dtype == a.dtype) return Run<In, In>(context, size, a, b, addend, c);
     if (a.dtype == DType::kBF16 && c.dtype == DType::kF32) {
-      return Run<In, float>(context, size, a, b, adds, c);
+      return Run<In, float>(context, size, a, b, addend, c);
     }
     return absl::UnimplementedError(absl::StrCat("product of ", std::string(Name(a.dtype)),
                                                  " into ", std::string(Name(c.dtype))));

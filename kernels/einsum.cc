@@ -1,13 +1,15 @@
-// einsum: the contraction of two tensors, which is every matrix product of a model.
+// einsum: the contraction of two tensors, which is every matrix product of a model, plus a third
+// where there is one.
 #include <cstring>
 
+#include "graph/grad_context.h"
 #include "kernels/device_workspace.h"
 #include "kernels/dispatch.h"
 #include "kernels/einsum_plan.h"
 #include "kernels/gemm.h"
-#include "graph/grad_context.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
+#include "kernels/vector_loops.h"
 #include "kernels/wide_row.h"
 
 namespace weft {
@@ -88,24 +90,40 @@ absl::Status Contract(const EinsumPlan& plan, const T* a, const T* b, bool adds,
   }
 }
 
+// Whether the product is added to contents of the result: present ones, or those of the addend,
+// which go there first.
+template <typename T>
+bool StartsFromContents(const KernelContext& k) {
+  const Operand& out = k.out(0);
+  const T* addend = k.inputs.size() > 2 ? k.in(2).as<T>() : nullptr;
+  if (addend == nullptr) return k.adds(0);
+  if (k.adds(0)) {
+    AddLoop(out.as<T>(), addend, out.as<T>(), out.elements());
+  } else if (addend != out.as<T>()) {
+    std::memcpy(out.data, addend, out.elements() * sizeof(T));
+  }
+  return true;
+}
+
 absl::Status EinsumCpu(const KernelContext& k) {
   WEFT_ASSIGN_OR_RETURN(const EinsumEquation equation, ParseEinsum(k.attrs->String("equation")));
   const Operand& out = k.out(0);
   if (out.data == nullptr) return absl::OkStatus();
   const EinsumPlan plan = PlanEinsum(equation, k.in(0).shape, k.in(1).shape);
-  if (plan.empty) {  // all bits zero is 0 in every float type
-    if (!k.adds(0)) std::memset(out.data, 0, out.elements() * SizeOf(out.dtype()));
-    return absl::OkStatus();
-  }
-  return RunForFloat(out.dtype(), [&](auto type) {
+  return RunForFloat(out.dtype(), [&](auto type) -> absl::Status {
     using T = decltype(type);
+    const bool adds = StartsFromContents<T>(k);
+    if (plan.empty) {  // all bits zero is 0 in every float type
+      if (!adds) std::memset(out.data, 0, out.elements() * sizeof(T));
+      return absl::OkStatus();
+    }
     char* scratch = static_cast<char*>(k.workspace);
     const T* a = Packed<T>(plan.a, k.in(0), scratch);
     const T* b = Packed<T>(plan.b, k.in(1), scratch);
-    if (!plan.c.used) return Contract(plan, a, b, k.adds(0), out.as<T>());
+    if (!plan.c.used) return Contract(plan, a, b, adds, out.as<T>());
     T* c = reinterpret_cast<T*>(scratch);
     WEFT_RETURN_IF_ERROR(Contract(plan, a, b, false, c));
-    Scatter(plan.c, c, k.adds(0), out.as<T>());
+    Scatter(plan.c, c, adds, out.as<T>());
     return absl::OkStatus();
   });
 }
@@ -137,6 +155,10 @@ InferredSpecs InferEinsum(const InferContext& c) {
   }
   TensorSpec out{{}, a.dtype};
   for (char label : e.out) out.shape.push_back(Extent(label, e, a, b));
+  if (c.num_inputs() > 2 && !(c.in(2) == out)) {
+    return error(absl::StrCat("the addend is ", c.in(2).ToString(), "; it must be ", out.ToString(),
+                              " as the product is"));
+  }
   return std::vector<TensorSpec>{out};
 }
 
@@ -163,6 +185,10 @@ FactorMap EinsumLayout(const LayoutContext& c) {
   map.inputs = {factors_of(e->a), factors_of(e->b)};
   map.outputs = {factors_of(e->out)};
   map.linear = {{Monoid::kSum, {0}}, {Monoid::kSum, {1}}};
+  if (c.num_inputs() > 2) {
+    map.inputs.push_back(map.outputs[0]);
+    for (Linearity& linear : map.linear) linear.inputs.push_back(2);
+  }
   return map;
 }
 
@@ -191,8 +217,10 @@ Value OperandGradient(GradContext& g, const EinsumEquation& e, std::string_view 
 std::vector<Value> EinsumGradient(GradContext& g) {
   const std::string text = g.attrs().String("equation");
   const absl::StatusOr<EinsumEquation> e = ParseEinsum(text);
-  return {OperandGradient(g, *e, e->a, g.input(0), e->b, g.input(1)),
-          OperandGradient(g, *e, e->b, g.input(1), e->a, g.input(0))};
+  std::vector<Value> gradients = {OperandGradient(g, *e, e->a, g.input(0), e->b, g.input(1)),
+                                  OperandGradient(g, *e, e->b, g.input(1), e->a, g.input(0))};
+  if (g.num_inputs() > 2) gradients.push_back(g.output_grad(0));
+  return gradients;
 }
 
 Cost EinsumCost(const CostContext& c) {
@@ -204,6 +232,7 @@ Cost EinsumCost(const CostContext& c) {
       flops *= static_cast<double>(c.inputs[1].shape[i]);
     }
   }
+  if (c.inputs.size() > 2) flops += static_cast<double>(c.inputs[2].elements());
   return {.flops = flops, .bytes = static_cast<double>(c.bytes())};
 }
 
@@ -220,7 +249,7 @@ int64_t EinsumWorkspace(const CostContext& c) {
 void DefineEinsum(OpRegistry& ops) {
   ops.Add({
       .name = "einsum",
-      .inputs = {"a", "b"},
+      .inputs = {"a", "b", "addend?"},
       .outputs = {"c"},
       .attrs = {{"equation", std::string()}},
       .infer = InferEinsum,
@@ -230,7 +259,9 @@ void DefineEinsum(OpRegistry& ops) {
       .workspace = EinsumWorkspace,
       .cuda_workspace = EinsumCudaWorkspace,
       .cpu = EinsumCpu,
+      .in_place = {{2, 0}},
       .accumulates = {0},
+      .addend = 2,
   });
 }
 

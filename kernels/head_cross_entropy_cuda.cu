@@ -171,7 +171,8 @@ struct Head {
 
   absl::Status Product(const MatmulSize& size, const MatmulView& a, const MatmulView& b, bool adds,
                        const MatmulTarget& c) {
-    return MatmulCuda(k, size, a, b, adds, c, buffers.matmul, buffers.matmul_bytes);
+    return MatmulCuda(k, size, a, b, adds ? c.data : nullptr, c, buffers.matmul,
+                      buffers.matmul_bytes);
   }
 
   absl::Status Logits(const Piece& p) {

@@ -102,7 +102,7 @@ std::vector<Value> Reduced(GradContext& g, Value da, Value db) {
 }
 
 void AddBinary(OpRegistry& ops, const char* name, decltype(OpDef::layout) layout,
-               decltype(OpDef::gradient) gradient, Kernel cpu) {
+               decltype(OpDef::gradient) gradient, Kernel cpu, bool sums_operands = false) {
   ops.Add({.name = name,
            .inputs = {"a", "b"},
            .outputs = {"y"},
@@ -111,7 +111,8 @@ void AddBinary(OpRegistry& ops, const char* name, decltype(OpDef::layout) layout
            .gradient = gradient,
            .cost = [](const CostContext& c) { return ElementwiseCost(c, 1); },
            .cpu = cpu,
-           .in_place = {{0, 0}, {1, 0}}});
+           .in_place = {{0, 0}, {1, 0}},
+           .sums_operands = sums_operands});
 }
 
 FactorMap LinearTogether(const LayoutContext& c) {
@@ -132,8 +133,8 @@ FactorMap Bilinear(const LayoutContext& c) {
 void DefineBinary(OpRegistry& ops) {
   AddBinary(
       ops, "add", LinearTogether,
-      [](GradContext& g) { return Reduced(g, g.output_grad(0), g.output_grad(0)); },
-      BinaryCpu<Add>);
+      [](GradContext& g) { return Reduced(g, g.output_grad(0), g.output_grad(0)); }, BinaryCpu<Add>,
+      /*sums_operands=*/true);
   AddBinary(
       ops, "sub", LinearTogether,
       [](GradContext& g) {

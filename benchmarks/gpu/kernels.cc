@@ -188,15 +188,23 @@ std::vector<Case> DecoderCases() {
                           bool adds = false) {
     return Case{label, "einsum", {{"equation", std::string(equation)}}, {a, b}, true, adds};
   };
+  // With the sum that the product takes over: against the product of the line above and "residual".
+  const auto sum = [](const char* label, const char* equation, TensorSpec a, TensorSpec b,
+                      TensorSpec addend) {
+    return Case{label, "einsum", {{"equation", std::string(equation)}}, {a, b, addend}, true};
+  };
   const Attrs causal{{"causal", true}};
   return {
       product("q", "bsh,hnd->bsnd", x, w_qkv),
       product("q_dx", "bsnd,hnd->bsh", heads, w_qkv),
+      sum("q_dx_sum", "bsnd,hnd->bsh", heads, w_qkv, x),
       product("q_dw", "bsh,bsnd->hnd", x, heads, true),
       product("gate", "bsh,hf->bsf", x, w_ffn),
       product("gate_dx", "bsf,hf->bsh", ffn, w_ffn),
+      sum("gate_dx_sum", "bsf,hf->bsh", ffn, w_ffn, x),
       product("gate_dw", "bsh,bsf->hf", x, ffn, true),
       product("down", "bsf,fh->bsh", ffn, w_down),
+      sum("down_sum", "bsf,fh->bsh", ffn, w_down, x),
       product("down_dx", "bsh,fh->bsf", x, w_down),
       product("down_dw", "bsf,bsh->fh", ffn, x, true),
       {"attention", "attention", causal, {heads, heads, heads}, true},

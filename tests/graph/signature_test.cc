@@ -42,6 +42,24 @@ TEST(Signature, FollowsFromTheFactorMap) {
   EXPECT_EQ(Signatures(), want);
 }
 
+// A whole addend would count once for every part of a split sum; it is partial there as the result.
+TEST(Signature, AnAddendLiesAsTheResult) {
+  OpDef op = Product();
+  op.inputs.push_back("addend?");
+  op.addend = 2;
+  op.layout = [](const LayoutContext& c) {
+    FactorMap map = Product().layout(c);
+    map.inputs.push_back(map.outputs[0]);
+    return map;
+  };
+  const std::vector<TensorSpec> inputs = {{{8, 4}}, {{4, 6}}, {{8, 6}}}, outputs = {{{8, 6}}};
+  const std::vector<Signature> signatures = DeriveSignatures(op, inputs, outputs, {});
+  ASSERT_EQ(signatures.size(), Signatures().size());
+  for (size_t i = 0; i + 1 < signatures.size(); ++i) {  // the last is the linearity, given as it is
+    EXPECT_EQ(signatures[i].inputs[2], signatures[i].outputs[0]) << i;
+  }
+}
+
 TEST(Signature, PartsOfAllAxesMustDivide) {
   const Signature k = Signatures()[4], m = Signatures()[1];
   EXPECT_TRUE(CheckSignatures({k}, {4}).ok());

@@ -17,6 +17,13 @@ TEST_P(CudaLaws, EqualsTheCpu) {
       ++samples;
       ExpectLikeCpu(sample.op, sample.attrs, sample.inputs, dtype);
       if (HasFatalFailure()) return;
+      // An addend in the memory of the result, and one besides what the result is added to.
+      const int addend = CudaLawOps().Find(sample.op)->addend;
+      if (addend < 0 || addend >= static_cast<int>(sample.inputs.size())) continue;
+      ExpectLikeCpu(sample.op, sample.attrs, sample.inputs, dtype, {.aliased = {{addend, 0}}});
+      ExpectLikeCpu(sample.op, sample.attrs, sample.inputs, dtype,
+                    {.present = {sample.inputs[addend]}});
+      if (HasFatalFailure()) return;
     }
   }
   EXPECT_GT(samples, 0);

@@ -137,15 +137,21 @@ TEST_P(CudaPacks, Optimizers) {
 }
 
 TEST_P(CudaPacks, Products) {
-  const auto einsum = [&](const char* equation, Shape a, Shape b) {
-    Expect("einsum", {{"equation", std::string(equation)}}, {X(std::move(a)), X(std::move(b))});
+  // Alone, plus an addend, and plus an addend that shares its memory.
+  const auto einsum = [&](const char* equation, Shape a, Shape b, Shape c) {
+    const Attrs attrs = {{"equation", std::string(equation)}};
+    std::vector<HostTensor> operands = {X(std::move(a)), X(std::move(b))};
+    Expect("einsum", attrs, operands);
+    operands.push_back(X(std::move(c)));
+    Expect("einsum", attrs, operands);
+    Expect("einsum", attrs, operands, {.aliased = {{2, 0}}});
   };
-  einsum("bsh,hnd->bsnd", {2, 16, 64}, {64, 4, 16});
-  einsum("bsnd,hnd->bsh", {2, 16, 4, 16}, {64, 4, 16});
-  einsum("bsh,bsnd->hnd", {2, 16, 64}, {2, 16, 4, 16});
-  einsum("bsnd,btnd->bnst", {2, 16, 4, 8}, {2, 24, 4, 8});
-  einsum("bnst,btnd->bsnd", {2, 4, 16, 24}, {2, 24, 4, 8});
-  einsum("bsh,hnd->dbns", {2, 8, 32}, {32, 3, 8});
+  einsum("bsh,hnd->bsnd", {2, 16, 64}, {64, 4, 16}, {2, 16, 4, 16});
+  einsum("bsnd,hnd->bsh", {2, 16, 4, 16}, {64, 4, 16}, {2, 16, 64});
+  einsum("bsh,bsnd->hnd", {2, 16, 64}, {2, 16, 4, 16}, {64, 4, 16});
+  einsum("bsnd,btnd->bnst", {2, 16, 4, 8}, {2, 24, 4, 8}, {2, 4, 16, 24});
+  einsum("bnst,btnd->bsnd", {2, 4, 16, 24}, {2, 24, 4, 8}, {2, 16, 4, 8});
+  einsum("bsh,hnd->dbns", {2, 8, 32}, {32, 3, 8}, {8, 2, 3, 8});
 }
 
 // Sizes that cuDNN takes, in bf16: causal or not, grouped heads, more keys than queries.

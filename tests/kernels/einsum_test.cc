@@ -68,6 +68,11 @@ TEST_P(EinsumEquations, EqualPlainLoops) {
     DenseRunOptions adds;
     adds.present = {present};
     ExpectClose(RunOp("einsum", attrs, {a, b}, adds)[0].values, want, tolerance);
+    // With an addend in place of the present contents, then besides them.
+    ExpectClose(RunOp("einsum", attrs, {a, b, present})[0].values, want, tolerance);
+    const Dense addend = RandomDense(ShapeOf(e.out), dtype, 4);
+    for (size_t i = 0; i < want.size(); ++i) want[i] += addend.values[i];
+    ExpectClose(RunOp("einsum", attrs, {a, b, addend}, adds)[0].values, want, tolerance);
   }
 }
 
@@ -97,6 +102,7 @@ TEST(Einsum, EmptyPartsGiveZerosOrNothing) {
   DenseRunOptions adds;
   adds.present = {RandomDense({2, 3}, DType::kF32, 1)};
   EXPECT_EQ(RunOp("einsum", attrs, {a, b}, adds)[0].values, adds.present[0].values);
+  EXPECT_EQ(RunOp("einsum", attrs, {a, b, adds.present[0]})[0].values, adds.present[0].values);
   const Dense none = DenseOf({0, 4}, DType::kF32, {});
   const Dense w = RandomDense({4, 3}, DType::kF32, 2);
   EXPECT_TRUE(RunOp("einsum", attrs, {none, w})[0].values.empty());
@@ -113,6 +119,19 @@ TEST(Einsum, UnevenPartsOfASummedLabelAddUp) {
   ExpectClose(sum, RunOp("einsum", attrs, {a, b})[0].values, 1e-13);
 }
 
+// The sum is formed in f32: the product's own rounding to bf16 would lose a part of it.
+TEST(Einsum, ASumIsRoundedOnce) {
+  const auto bf16 = [](Shape shape, std::vector<double> values) {
+    return DenseOf(std::move(shape), DType::kBF16, std::move(values));
+  };
+  // The product 1 + 2^-8 alone rounds to 1; 1 + 2^-8 + 2^-8 is the number after it.
+  const Dense a = bf16({1, 2}, {1, 1.0 / 256}), b = bf16({2, 1}, {1, 1}),
+              x = bf16({1, 1}, {1.0 / 256});
+  const Attrs attrs = {{"equation", std::string("mk,kn->mn")}};
+  EXPECT_EQ(RunOp("einsum", attrs, {a, b})[0].values[0], 1.0);
+  EXPECT_EQ(RunOp("einsum", attrs, {a, b, x})[0].values[0], 1 + 1.0 / 128);
+}
+
 TEST(Einsum, ErrorsNameTheEquationAndShapes) {
   const TensorSpec a{{2, 3}, DType::kF32}, b{{4, 5}, DType::kF32}, c{{3, 5}, DType::kBF16};
   const auto error = [](const std::string& text, const TensorSpec& x, const TensorSpec& y) {
@@ -125,6 +144,10 @@ TEST(Einsum, ErrorsNameTheEquationAndShapes) {
   EXPECT_THAT(error("mk,kn", a, b), HasSubstr("not of the form"));
   EXPECT_THAT(error("mm,kn->mn", a, b), HasSubstr("at most once"));
   EXPECT_THAT(error("mk,kn->mz", a, b), HasSubstr("label 'z'"));
+  const TensorSpec k5{{3, 5}, DType::kF32}, wide{{2, 5}, DType::kF64};
+  const absl::Status addend =
+      TryInfer("einsum", {{"equation", std::string("mk,kn->mn")}}, {a, k5, wide});
+  EXPECT_THAT(std::string(addend.message()), HasSubstr("addend is f64[2,5]; it must be f32[2,5]"));
 }
 
 }  // namespace

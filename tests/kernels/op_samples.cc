@@ -53,6 +53,7 @@ class Samples {
   void Reductions();
   void Sources();
   void Optimizers();
+  void Products();
   void Model();
   void Attention();
   void Convolutions();
@@ -152,15 +153,30 @@ void Samples::Optimizers() {
       {Master(shape), Master(shape), Scalar(4, DType::kF64), Scalar(9, DType::kF64), Scalar(0.1)});
 }
 
-void Samples::Model() {
-  for (const char* equation : {"bsh,hnd->bsnd", "bsnd,hnd->bsh", "bsh,bsn->hn"}) {
-    const std::string text(equation);
-    if (text == "bsh,hnd->bsnd") Add("einsum", {{"equation", text}}, {X({3, 5, 7}), X({7, 5, 2})});
-    if (text == "bsnd,hnd->bsh") {
-      Add("einsum", {{"equation", text}}, {X({3, 5, 5, 2}), X({7, 5, 2})});
-    }
-    if (text == "bsh,bsn->hn") Add("einsum", {{"equation", text}}, {X({3, 5, 7}), X({3, 5, 3})});
+// Products forward, of both gradients, in batches, of no common label, and with a result that is
+// computed packed, each alone and with an addend.
+void Samples::Products() {
+  struct Case {
+    const char* equation;
+    Shape a, b, c;
+  };
+  const Case cases[] = {
+      {"bsh,hnd->bsnd", {3, 5, 7}, {7, 5, 2}, {3, 5, 5, 2}},
+      {"bsnd,hnd->bsh", {3, 5, 5, 2}, {7, 5, 2}, {3, 5, 7}},
+      {"bsh,bsn->hn", {3, 5, 7}, {3, 5, 3}, {7, 3}},
+      {"bsnd,btnd->bnst", {2, 5, 3, 4}, {2, 7, 3, 4}, {2, 3, 5, 7}},
+      {"b,s->bs", {5}, {7}, {5, 7}},
+      {"bsh,hnd->dbns", {3, 5, 7}, {7, 5, 2}, {2, 3, 5, 5}},
+  };
+  for (const Case& c : cases) {
+    const Attrs attrs = {{"equation", std::string(c.equation)}};
+    Add("einsum", attrs, {X(c.a), X(c.b)});
+    Add("einsum", attrs, {X(c.a), X(c.b), X(c.c)});
   }
+}
+
+void Samples::Model() {
+  Products();
   Add("embedding", {}, {Indices({3, 5}, 0, 11), X({11, 7})});
   Add("embedding_grad", {{"vocab", int64_t{11}}}, {Indices({3, 5}, 0, 11), X({3, 5, 7})});
   Add("head_cross_entropy", {}, {X({3, 5, 7}), X({11, 7}), Indices({3, 5}, -1, 11)}, {0, 1});
