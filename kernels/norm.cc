@@ -99,8 +99,11 @@ void Store(const KernelContext& k, int output, const ArithmeticOf<T>* sums) {
   }
 }
 
+// The operand behind the statistics of a gradient op.
+constexpr int AddendOf(bool layer) { return layer ? 5 : 4; }
+
 // Backward: with n = (x - mean) inv and g = dy w,
-// dx = inv (g - n mean(g n) [- mean(g)]), dweight = sum dy n, dbias = sum dy.
+// dx = inv (g - n mean(g n) [- mean(g)]) [+ addend], dweight = sum dy n, dbias = sum dy.
 template <typename T>
 absl::Status NormGrad(const KernelContext& k, bool layer) {
   using W = ArithmeticOf<T>;
@@ -111,6 +114,8 @@ absl::Status NormGrad(const KernelContext& k, bool layer) {
   const W* weight = WideRow(k.in(2).as<T>(), h, rows.weight);
   const W* means = layer ? k.in(3).as<W>() : nullptr;
   const W* invs = k.in(layer ? 4 : 3).as<W>();
+  const size_t last = AddendOf(layer);
+  const T* addend = k.inputs.size() > last ? k.in(AddendOf(layer)).as<T>() : nullptr;
   std::fill_n(rows.dweight, h, W(0));
   std::fill_n(rows.dbias, h, W(0));
   for (int64_t i = 0; i < n; ++i) {
@@ -128,6 +133,7 @@ absl::Status NormGrad(const KernelContext& k, bool layer) {
     const W mean = layer ? RowSum(wide, h) / static_cast<W>(h) : W(0);
     RowAdd(wide, normed, h, -projection);
     if (layer) RowAffine(wide, wide, nullptr, nullptr, h, mean, W(1));
+    if (addend != nullptr) RowAdd(wide, WideRow(addend + i * h, h, rows.dy), h, W(1));
     Finish(dx, wide, h);
   }
   Store<T>(k, 1, rows.dweight);
@@ -177,6 +183,9 @@ InferredSpecs InferNormGrad(const InferContext& c) {
                                                    " and statistics ", c.in(3).ToString(),
                                                    " do not fit x ", c.in(1).ToString()));
   }
+  if (c.num_inputs() > AddendOf(kLayer)) {
+    WEFT_RETURN_IF_ERROR(RequireSpec(c, AddendOf(kLayer), c.in(1)));
+  }
   if (!kLayer) return std::vector<TensorSpec>{c.in(1), c.in(2)};
   return std::vector<TensorSpec>{c.in(1), c.in(2), c.in(2)};
 }
@@ -195,10 +204,15 @@ FactorMap NormLayout(const LayoutContext& c, bool grad) {
   const std::vector<int> weights = {kWhole};
   if (grad) {
     map.inputs = {full, full, weights};
-    while (map.inputs.size() < c.inputs.size()) map.inputs.push_back(leading);
     map.outputs = {full};
     while (map.outputs.size() < c.outputs.size()) map.outputs.push_back(weights);
     map.linear = {{Monoid::kSum, {0}}};
+    const int addend = AddendOf(c.outputs.size() == 3);
+    while (static_cast<int>(map.inputs.size()) < addend) map.inputs.push_back(leading);
+    if (c.num_inputs() > addend) {
+      map.inputs.push_back(full);
+      map.linear[0].inputs.push_back(addend);
+    }
   } else {
     map.inputs = {full};
     while (map.inputs.size() < c.inputs.size()) map.inputs.push_back(weights);
@@ -238,7 +252,10 @@ void DefinePair(OpRegistry& ops, OpDef forward, OpDef backward) {
   forward.cpu = NormCpu<kLayer, false>;
   backward.infer = InferNormGrad<kLayer>;
   backward.layout = [](const LayoutContext& c) { return NormLayout(c, true); };
-  backward.cost = [](const CostContext& c) { return ElementwiseCost(c, 11); };
+  backward.cost = [](const CostContext& c) {
+    return ElementwiseCost(c, static_cast<int>(c.inputs.size()) > AddendOf(kLayer) ? 12 : 11);
+  };
+  backward.addend = AddendOf(kLayer);
   backward.workspace = NormWorkspace;
   backward.cuda_workspace = NormGradCudaWorkspace;
   backward.cpu = NormCpu<kLayer, true>;
@@ -255,7 +272,7 @@ void DefineNorm(OpRegistry& ops) {
                      .outputs = {"y", "inv_rms"},
                      .attrs = {{"eps", 1e-5}}},
                     {.name = "rms_norm_grad",
-                     .inputs = {"dy", "x", "weight", "inv_rms"},
+                     .inputs = {"dy", "x", "weight", "inv_rms", "addend?"},
                      .outputs = {"dx", "dweight"},
                      .attrs = {},
                      .accumulates = {1}});
@@ -265,7 +282,7 @@ void DefineNorm(OpRegistry& ops) {
                     .outputs = {"y", "mean", "inv_std"},
                     .attrs = {{"eps", 1e-5}}},
                    {.name = "layer_norm_grad",
-                    .inputs = {"dy", "x", "weight", "mean", "inv_std"},
+                    .inputs = {"dy", "x", "weight", "mean", "inv_std", "addend?"},
                     .outputs = {"dx", "dweight", "dbias"},
                     .attrs = {},
                     .accumulates = {1, 2}});

@@ -135,13 +135,13 @@ class ColumnSums {
   W bias_[kLayer ? kSlots : 1][N] = {};
 };
 
-// With n = (x - mean) inv and g = dy w inv: dx = g - n mean(g n) [- mean(g)]; the block's sums of
-// dy n (and dy) go to its row of `partial`. dx may be nullptr.
+// With n = (x - mean) inv and g = dy w inv: dx = g - n mean(g n) [- mean(g)] [+ addend]; the
+// block's sums of dy n (and dy) go to its row of `partial`. dx and addend may be nullptr.
 template <bool kHeld, int N, bool kLayer, typename T>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     NormGradKernel(const T* dy, const T* x, const T* weight, const WideOf<T>* means,
-                   const WideOf<T>* invs, T* dx, WideOf<T>* partial, int64_t rows, int64_t h,
-                   bool in_shared, int team_size) {
+                   const WideOf<T>* invs, const T* addend, T* dx, WideOf<T>* partial, int64_t rows,
+                   int64_t h, bool in_shared, int team_size) {
   using W = WideOf<T>;
   const Team team(team_size);
   const int packs = static_cast<int>(h / N);
@@ -183,6 +183,12 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
 #pragma unroll
       for (int j = 0; j < N; ++j) {
         d[j] = d[j] * w[j] * inv - (v[j] - mean) * inv * projection - shift;
+      }
+      if (addend != nullptr) {
+        W a[N];
+        LoadPack<N>(addend + row * h + static_cast<int64_t>(pack) * N, a);
+#pragma unroll
+        for (int j = 0; j < N; ++j) d[j] += a[j];
       }
       StorePack<N>(d, dx + row * h + static_cast<int64_t>(pack) * N);
     });
@@ -228,9 +234,11 @@ absl::Status NormGrad(const KernelContext& c) {
   const int64_t h = x.shape.back(), rows = h == 0 ? 0 : x.elements() / h;
   const T* dy = c.in(0).as<T>();
   const T* weight = c.in(2).as<T>();
+  constexpr int kAddend = kLayer ? 5 : 4;
+  const T* addend = c.inputs.size() > kAddend ? c.in(kAddend).as<T>() : nullptr;
   T* dx = c.out(0).as<T>();
   constexpr int N = kPackOf<T>;
-  const bool aligned = h % N == 0 && AlignedToPack(dy, x.data, weight, dx);
+  const bool aligned = h % N == 0 && AlignedToPack(dy, x.data, weight, addend, dx);
   const int64_t packs = aligned ? h / N : h;
   const int team = TeamSizeFor(packs);
   const int64_t blocks = std::min<int64_t>(TeamGridFor(rows, team), kNormBlocks);
@@ -240,10 +248,10 @@ absl::Status NormGrad(const KernelContext& c) {
   const auto kernel =
       aligned ? (held ? &NormGradKernel<true, N, kLayer, T> : &NormGradKernel<false, N, kLayer, T>)
               : (held ? &NormGradKernel<true, 1, kLayer, T> : &NormGradKernel<false, 1, kLayer, T>);
-  WEFT_RETURN_IF_ERROR(Launch(c, kernel,
-                              {static_cast<unsigned>(blocks), kBlockThreads, in_shared ? bytes : 0},
-                              dy, x.as<T>(), weight, kLayer ? c.in(3).as<W>() : nullptr,
-                              c.in(kLayer ? 4 : 3).as<W>(), dx, partial, rows, h, in_shared, team));
+  WEFT_RETURN_IF_ERROR(
+      Launch(c, kernel, {static_cast<unsigned>(blocks), kBlockThreads, in_shared ? bytes : 0}, dy,
+             x.as<T>(), weight, kLayer ? c.in(3).as<W>() : nullptr, c.in(kLayer ? 4 : 3).as<W>(),
+             addend, dx, partial, rows, h, in_shared, team));
   for (int output = 1; output <= (kLayer ? 2 : 1); ++output) {
     T* to = c.out(output).as<T>();
     if (to == nullptr) continue;

@@ -213,6 +213,7 @@ std::vector<Case> DecoderCases() {
       {"head_grad", "head_cross_entropy_grad", {}, {x, head, tokens, rows, rows, rows}, true},
       {"norm", "rms_norm", {}, {x, weight}},
       {"norm_grad", "rms_norm_grad", {}, {x, x, weight, rows}},
+      {"norm_grad_sum", "rms_norm_grad", {}, {x, x, weight, rows, x}},
       {"rope", "rope", {}, {heads}},
       {"silu_gate", "silu_gate", {}, {ffn, ffn}},
       {"silu_gate_grad", "silu_gate_grad", {}, {ffn, ffn, ffn}},

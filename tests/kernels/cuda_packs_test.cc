@@ -72,6 +72,7 @@ TEST_P(CudaPacks, Norms) {
            {X({600 / h + 3, h}), X({600 / h + 3, h}), X({h}), Wide({600 / h + 3}, 0.5, 1)});
     Expect("layer_norm_grad", {},
            {X({4, h}), X({4, h}), X({h}), Wide({4}, -1, 1), Wide({4}, 0.5, 1)});
+    Expect("rms_norm_grad", {}, {X({9, h}), X({9, h}), X({h}), Wide({9}, 0.5, 1), X({9, h})});
   }
   // Rows too long for shared memory, and more rows than blocks.
   Expect("layer_norm_grad", {},

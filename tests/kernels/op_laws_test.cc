@@ -196,6 +196,28 @@ TEST_P(OpLaws, AccumulatingAddsToPresentContents) {
   });
 }
 
+TEST_P(OpLaws, AnAddendIsAddedToTheFirstResult) {
+  int samples = 0;
+  ForEachSample([&](const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                    const std::vector<HostTensor>& results, DType dtype) {
+    if (op.addend < 0 || op.addend >= static_cast<int>(sample.inputs.size())) return;
+    ++samples;
+    std::vector<HostTensor> inputs = sample.inputs;
+    const HostTensor addend = inputs[op.addend];
+    ASSERT_EQ(op.addend + 1, static_cast<int>(inputs.size())) << "the addend is the last operand";
+    inputs.pop_back();
+    auto want = RunKernel(op, attrs, inputs);
+    ASSERT_TRUE(want.ok()) << want.status();
+    for (size_t i = 0; i < addend.values.size(); ++i) (*want)[0].values[i] += addend.values[i];
+    for (size_t o = 0; o < results.size(); ++o) {
+      ExpectClose(results[o], (*want)[o], Tolerance(dtype, results[o].spec.dtype));
+    }
+  });
+  if (Ops().Find(GetParam())->addend >= 0) {
+    EXPECT_GT(samples, 0) << "no sample has an addend";
+  }
+}
+
 TEST_P(OpLaws, SharingMemoryChangesNothing) {
   ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
                    const std::vector<HostTensor>& results, DType) {

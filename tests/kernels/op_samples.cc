@@ -191,9 +191,14 @@ void Samples::Model() {
       {Statistic({}, 0.5, 1), Indices({3, 5}, -1, 11), Statistic({}, 0.25, 0.5)});
   Add("rms_norm", {}, {X({3, 5, 7}), X({7})});
   Add("rms_norm_grad", {}, {X({3, 5, 7}), X({3, 5, 7}), X({7}), Statistic({3, 5}, 0.5, 1)});
+  Add("rms_norm_grad", {},
+      {X({3, 5, 7}), X({3, 5, 7}), X({7}), Statistic({3, 5}, 0.5, 1), X({3, 5, 7})});
   Add("layer_norm", {}, {X({3, 5, 7}), X({7}), X({7})});
   Add("layer_norm_grad", {},
       {X({3, 5, 7}), X({3, 5, 7}), X({7}), Statistic({3, 5}, -1, 1), Statistic({3, 5}, 0.5, 1)});
+  Add("layer_norm_grad", {},
+      {X({3, 5, 7}), X({3, 5, 7}), X({7}), Statistic({3, 5}, -1, 1), Statistic({3, 5}, 0.5, 1),
+       X({3, 5, 7})});
   Add("rope", {}, {X({2, 5, 3, 6})});
   Add("rope", {{"interleaved", true}, {"inverse", true}}, {X({2, 5, 3, 6})});
   Attention();
