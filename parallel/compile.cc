@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "parallel/estimate_times.h"
+#include "parallel/fuse_sums.h"
 #include "parallel/infer_layouts.h"
 #include "parallel/insert_reshards.h"
 #include "parallel/pipeline_slots.h"
@@ -24,6 +25,7 @@ constexpr PassRow kPipeline[] = {
     {"prune", Prune},
     {"infer layouts", InferLayouts},
     {"insert reshards", InsertReshards},
+    {"fuse sums", FuseSums},
 };
 
 // Whether the graph has states to split, and ranks to split them over.

@@ -118,16 +118,15 @@ class Lowering {
             "variable '", variable.name, "' takes a sum over microbatches ('", producer.name,
             "') as it is; put an op between them, such as scale by 1, or use one microbatch"));
       }
-      bool reads = false, in_place = false;
+      bool in_place = true;  // whichever operand is the old content may share the new one's memory
       for (size_t k = 0; k < producer.inputs.size(); ++k) {
         if (producer.inputs[k] != variable.value) continue;
-        reads = true;
-        if (producer.is_reshard()) continue;
-        for (const auto& [input, output] : producer.op->in_place) {
-          in_place = in_place || (input == static_cast<int>(k) && output == info.output);
-        }
+        const std::pair<int, int> shared(static_cast<int>(k), info.output);
+        in_place =
+            in_place && !producer.is_reshard() &&
+            std::count(producer.op->in_place.begin(), producer.op->in_place.end(), shared) > 0;
       }
-      const bool direct = (!reads || in_place) && uses_[variable.update.id] == 1 &&
+      const bool direct = in_place && uses_[variable.update.id] == 1 &&
                           buffer_[variable.update.id] < 0 && info.rate == Rate::kStep &&
                           !(!producer.is_reshard() && producer.op->sums_microbatches);
       if (direct) {

@@ -47,6 +47,10 @@ FactorMap LayoutContract(const LayoutContext& c) {
   map.inputs = {row(terms[0]), row(terms[1])};
   map.outputs = {row(terms[2])};
   map.linear = {{Monoid::kSum, {0}}, {Monoid::kSum, {1}}};
+  if (c.num_inputs() > 2) {
+    map.inputs.push_back(map.outputs[0]);
+    for (Linearity& linear : map.linear) linear.inputs.push_back(2);
+  }
   return map;
 }
 
@@ -105,12 +109,18 @@ OpDef Toy(std::string name, std::vector<std::string> inputs, decltype(OpDef::lay
 
 OpRegistry ToyOps() {
   OpRegistry ops;
-  OpDef contract = Toy("contract", {"a", "b"}, LayoutContract);
+  OpDef contract = Toy("contract", {"a", "b", "addend?"}, LayoutContract);
   contract.attrs = {{"equation", std::string()}};
   contract.infer = InferContract;
   contract.cost = CostContract;
+  contract.addend = 2;
   ops.Add(contract);
-  ops.Add(Toy("add", {"a", "b"}, LayoutLinear));
+  for (const auto& [name, inputs] :
+       std::map<std::string, std::vector<std::string>>{{"add", {"a", "b"}}, {"add_n", {"xs*"}}}) {
+    OpDef sum = Toy(name, inputs, LayoutLinear);
+    sum.sums_operands = true;
+    ops.Add(sum);
+  }
   auto elementwise = [](const LayoutContext& c) { return c.Elementwise(); };
   ops.Add(Toy("relu", {"x"}, elementwise));
   ops.Add(Toy("step", {"param", "grad"}, elementwise));
@@ -121,6 +131,11 @@ OpRegistry ToyOps() {
     return Specs{{{}, c.in(0).dtype}};
   };
   ops.Add(total);
+  OpDef cast = Toy("cast", {"x"}, LayoutLinear);  // to bf16
+  cast.infer = [](const InferContext& c) -> absl::StatusOr<Specs> {
+    return Specs{{c.in(0).shape, DType::kBF16}};
+  };
+  ops.Add(cast);
   OpDef accumulate = Toy("accumulate", {"x"}, LayoutLinear);
   accumulate.sums_microbatches = true;
   ops.Add(accumulate);

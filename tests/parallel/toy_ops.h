@@ -5,9 +5,9 @@
 
 namespace weft {
 
-// contract(a, b; equation "bi,io->bo"), add(a, b), relu(x), norm(x) over the last dimension,
-// total(x) (the sum of all), accumulate(x) over microbatches, step(param, grad)->param', fill(;
-// shape, value).
+// contract(a, b, addend?; equation "bi,io->bo"), add(a, b), add_n(xs...), cast(x) to bf16, relu(x),
+// norm(x) over the last dimension, total(x) (the sum of all), accumulate(x) over microbatches,
+// step(param, grad)->param', fill(; shape, value).
 OpRegistry ToyOps();
 
 }  // namespace weft

@@ -1,4 +1,5 @@
-// A variable whose new content has another reader is copied, whatever its dtype.
+// A variable whose new content has another reader is copied, whatever its dtype; and so is one
+// whose old content the op that replaces it still reads.
 #include <gtest/gtest.h>
 
 #include <mutex>
@@ -63,6 +64,48 @@ TEST(VariableCopyTest, IntegersWithASecondReader) {
       const absl::Status status = (*runnable)->Run(0, 4);
       EXPECT_TRUE(status.ok()) << status;
       EXPECT_EQ(seen, 8);
+    });
+  }
+}
+
+// w becomes w w + w by one product, or x w + w: the product may write where it finds the addend,
+// but not where it finds a factor.
+absl::Status RunSums(const OpRegistry& ops, const KernelTable& kernels, Transport& transport,
+                     bool squares, std::vector<float>& seen) {
+  GraphBuilder g(ops, Mesh());
+  const Value w = g.State("w", {{2, 2}, DType::kF32}, Constant(1));
+  const Value x = squares ? w : g.State("x", {{2, 2}, DType::kF32}, Constant(1));
+  const Value product = g.Op("einsum", {x, w}, {{"equation", std::string("ij,jk->ik")}});
+  g.Update(w, g.Op("add", {w, product}));
+  g.Output("before", g.Op("scale", {w}, {{"factor", 1.0}}));
+  absl::StatusOr<Graph> graph = g.Build();
+  if (!graph.ok()) return graph.status();
+  Session session(ops, kernels, transport);
+  auto runnable = session.Load(
+      *std::move(graph), {},
+      [](std::string_view, int64_t, int64_t, const Operand&) { return absl::OkStatus(); },
+      [&](std::string_view, int64_t, int64_t, const Operand& in) {
+        seen.insert(seen.end(), in.as<float>(), in.as<float>() + in.elements());
+        return absl::OkStatus();
+      });
+  if (!runnable.ok()) return runnable.status();
+  return (*runnable)->Run(0, 3);
+}
+
+TEST(VariableCopyTest, ASumReplacesItsOwnTerm) {
+  OpRegistry ops;
+  KernelTable kernels;
+  DefineAllOps(ops);
+  FillCpuKernels(ops, kernels);
+  // All four elements are alike: w, 2 w^2 + w of 1 and of 3; and w, 2 w + w.
+  const std::vector<float> squares = {1, 1, 1, 1, 3, 3, 3, 3, 21, 21, 21, 21};
+  const std::vector<float> sums = {1, 1, 1, 1, 3, 3, 3, 3, 9, 9, 9, 9};
+  for (const bool square : {true, false}) {
+    RunRanks(1, {}, [&](Transport& transport) {
+      std::vector<float> seen;
+      const absl::Status status = RunSums(ops, kernels, transport, square, seen);
+      EXPECT_TRUE(status.ok()) << status;
+      EXPECT_EQ(seen, square ? squares : sums);
     });
   }
 }
