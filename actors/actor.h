@@ -93,6 +93,9 @@ class Actor {
   // kind that marks points within its firings says so.
   virtual TimedActor timed() const { return {.runs = {1}, .firings = def_.firings_per_step()}; }
   virtual bool marks_within() const { return false; }
+  // Shows all kernel calls that firings will make, with the operands of each; makes none. While no
+  // firing is under way. Errors: the visitor's.
+  virtual absl::Status VisitCalls(const KernelVisitor&) { return absl::OkStatus(); }
   // What the running firing waits for outside this rank ("from rank 3"), if the kind knows; empty
   // otherwise. Any thread.
   virtual std::string Waiting() const { return ""; }

@@ -1,5 +1,6 @@
 #include "actors/compute_actor.h"
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -209,7 +210,28 @@ absl::Status ComputeActor::RunCalls(const Part& part, int64_t firing, std::strin
   return absl::OkStatus();
 }
 
-absl::Status ComputeActor::Run(Call& call, int64_t firing) {
+// Operands come back to the same slots after a period; past the cap on it, which no plan of few
+// slots meets, the rest go unseen.
+absl::Status ComputeActor::VisitCalls(const KernelVisitor& visit) {
+  for (size_t i = 0; i < calls_.size(); ++i) {
+    Call& call = *calls_[i];
+    int64_t period = 1;
+    for (const auto* operands : {&call.input_slots, &call.output_slots}) {
+      for (const SlotOperand& operand : *operands) {
+        if (!operand.absent()) period = std::lcm(period, operand.period());
+      }
+    }
+    for (int64_t firing = 0; firing < std::min(period, Recordings::kMostPlaces); ++firing) {
+      Prepare(call, firing);
+      WEFT_RETURN_IF_ERROR(Annotate(
+          visit(def().compute().calls(static_cast<int>(i)).kernel(), call.kernel, call.arguments),
+          absl::StrCat("actor `", name(), "`, op `", call.op, "`")));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void ComputeActor::Prepare(Call& call, int64_t firing) {
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     if (call.input_slots[i].moves()) call.inputs[i].data = call.input_slots[i].data(firing);
   }
@@ -219,6 +241,10 @@ absl::Status ComputeActor::Run(Call& call, int64_t firing) {
   for (int output : call.accumulating) {
     call.adds[output] = !call.output_slots[output].first_of_slot(firing);
   }
+}
+
+absl::Status ComputeActor::Run(Call& call, int64_t firing) {
+  Prepare(call, firing);
   call.arguments.native_stream = stream().native_stream();
   return call.kernel(call.arguments);
 }

@@ -23,6 +23,7 @@ class ComputeActor final : public Actor {
   int tasks() const override { return static_cast<int>(parts_.size()); }
   TimedActor timed() const override;
   bool marks_within() const override { return true; }
+  absl::Status VisitCalls(const KernelVisitor& visit) override;
 
  private:
   // One kernel call with everything it needs; its arrays are filled in anew at each firing.
@@ -61,6 +62,8 @@ class ComputeActor final : public Actor {
   // Makes the part's calls; on failure `op` is the one that failed.
   absl::Status RunCalls(const Part& part, int64_t firing, std::string_view* op);
   absl::Status Run(Call& call, int64_t firing);
+  // Fills in the call's arguments for the firing, its stream aside.
+  static void Prepare(Call& call, int64_t firing);
 
   std::vector<std::unique_ptr<Call>> calls_;
   std::vector<Part> parts_;

@@ -282,6 +282,11 @@ bool Executor::Watch() {
   return true;
 }
 
+absl::Status Executor::VisitCalls(const KernelVisitor& visit) {
+  for (const auto& actor : actors_) WEFT_RETURN_IF_ERROR(actor->VisitCalls(visit));
+  return absl::OkStatus();
+}
+
 absl::Status Executor::Wait() {
   if (launched_ > 0) WEFT_RETURN_IF_ERROR(Await(launched_ - 1));
   failure_.Poll();

@@ -81,6 +81,10 @@ class Executor {
   absl::Status RunSteps(int64_t first_step, int64_t count);
   absl::Status Run(int64_t step) { return RunSteps(step, 1); }
 
+  // Shows all kernel calls that steps will make, with the operands of each; makes none. No step is
+  // in flight. Errors: the visitor's, naming actor and op.
+  absl::Status VisitCalls(const KernelVisitor& visit);
+
   // Times the firings of steps [first, first + count), by the numbers given to Launch, when they
   // are launched from here on. No step is in flight. Takes all memory that it needs; errors: the
   // device's.

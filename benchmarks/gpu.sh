@@ -9,9 +9,11 @@
 #   curve     the losses of examples/jobs/tiny.pbtxt (fp32) on one GPU, and on two where there are two
 #             (data:2 and model:2, as threads of one process and under mpirun where there is one),
 #             each against the CPU's: the largest relative difference over the steps, which may be 1e-4
-#   kernels   each kernel of the decoder's step beside its floor
+#   kernels   each kernel of the decoder's step beside its floor, products untuned and tuned
 #   decoder   examples/jobs/decoder_1b.pbtxt on random tokens: tokens a second and MFU, the median of
-#             the steps after the tenth; beside it PyTorch on the same GPUs, where it is installed
+#             the steps after the tenth, with the algorithms of products chosen by measuring and, as
+#             untuned_*, by the library's first guess; beside it PyTorch on the same GPUs, where it is
+#             installed
 #   trace     a traced run of the decoder: where the time of a step goes by class of kernel beside its floor,
 #             the three largest gaps, how long the GPU is idle, and what tracing costs. The traces lie beside
 #             FILE. Floors are by the rates of this run's parts kernels and ceilings, or else measured anew
@@ -69,12 +71,14 @@ check() {
   printf '{"check": "%s", "exit": %d}\n' "$name" "$code" | keep
 }
 
-# Runs weft train with arguments; its metrics go to $work/NAME.jsonl. A line where it fails.
+# Runs weft train with arguments; its metrics go to $work/NAME.jsonl. A line where it fails. What weft
+# keeps between runs lies in $work, too, so that no result depends on runs of before.
 train() {
   local name=$1 code
   shift
   rm -f "$work/$name.jsonl"
-  timeout 240 "$@" --metrics "$work/$name.jsonl" >"$work/$name.out" 2>"$work/$name.log" && return 0
+  XDG_CACHE_HOME=$work/cache timeout 240 "$@" --metrics "$work/$name.jsonl" \
+    >"$work/$name.out" 2>"$work/$name.log" && return 0
   code=$?
   failed=1
   python3 - "$name" "$code" "$work/$name.log" <<'PY' | keep
@@ -148,7 +152,7 @@ if wants curve; then
 fi
 
 if wants kernels; then
-  timeout 120 "$bin/bench_gpu_kernels" | keep
+  timeout 180 "$bin/bench_gpu_kernels" --tune | keep
   [[ ${PIPESTATUS[0]} == 0 ]] || failed=1
 fi
 
@@ -218,15 +222,22 @@ train_decoder() {
 if wants decoder; then
   for mesh in "${meshes[@]}"; do
     name=decoder_${mesh/:/_}
+    train_decoder "untuned_$name" "$mesh" "$decoder_steps" --set train.gemm_tuning=OFF || continue
     train_decoder "$name" "$mesh" "$decoder_steps" || continue
-    python3 - "$mesh" "$work/$name.jsonl" <<'PY' | keep
+    grep 'matrix products' "$work/$name.log"
+    python3 - "$mesh" "$work/$name.jsonl" "$work/untuned_$name.jsonl" <<'PY' | keep
 import json, sys
-steps = [json.loads(line) for line in open(sys.argv[2])]
-late = steps[10:] or steps
-middle = sorted(late, key=lambda s: s["step_ms"])[len(late) // 2]
+def middle_of(steps):
+    late = steps[10:] or steps
+    return sorted(late, key=lambda s: s["step_ms"])[len(late) // 2]
+steps, untuned = ([json.loads(line) for line in open(path)] for path in sys.argv[2:4])
+middle, before = middle_of(steps), middle_of(untuned)
 print(json.dumps({"decoder": sys.argv[1], "steps": len(steps), "tokens_per_s": middle["tokens_per_s"],
-                  "step_ms": middle["step_ms"], "mfu": middle["mfu"], "first_loss": steps[0]["loss"],
-                  "last_loss": steps[-1]["loss"], "mem_peak_bytes": steps[-1]["mem_peak_bytes"]}))
+                  "step_ms": middle["step_ms"], "mfu": middle["mfu"],
+                  "untuned_tokens_per_s": before["tokens_per_s"], "untuned_step_ms": before["step_ms"],
+                  "untuned_mfu": before["mfu"], "first_loss": steps[0]["loss"],
+                  "last_loss": steps[-1]["loss"], "untuned_last_loss": untuned[-1]["loss"],
+                  "mem_peak_bytes": steps[-1]["mem_peak_bytes"]}))
 PY
   done
   if python3 -c 'import torch' 2>/dev/null; then

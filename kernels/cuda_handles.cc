@@ -49,6 +49,9 @@ absl::StatusOr<void*> CudaHandles::Scratch(cudaStream_t stream, int64_t bytes) {
 absl::StatusOr<std::unique_ptr<DeviceState>> MakeCudaHandles(int device) {
   WEFT_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(device), absl::StrCat("CUDA device ", device)));
   std::unique_ptr<CudaHandles> handles(new CudaHandles(device));
+  WEFT_RETURN_IF_ERROR(CudaStatus(
+      cudaDeviceGetAttribute(&handles->multiprocessors_, cudaDevAttrMultiProcessorCount, device),
+      "number of multiprocessors"));
   const cublasStatus_t status = cublasLtCreate(&handles->cublas_);
   if (status != CUBLAS_STATUS_SUCCESS) {
     return absl::InternalError(absl::StrCat("cuBLASLt does not start on CUDA device ", device, ": ",
@@ -77,6 +80,10 @@ absl::StatusOr<CudaHandles*> HandlesOf(const KernelContext& c) {
         "a CUDA kernel was run without the handles of its device (KernelContext::device)");
   }
   return static_cast<CudaHandles*>(c.device);
+}
+
+bool OnlyLists(const KernelContext& c) {
+  return c.device != nullptr && static_cast<CudaHandles*>(c.device)->listing() != nullptr;
 }
 
 }  // namespace weft

@@ -5,13 +5,14 @@
 #include <cublasLt.h>
 #include <cuda_runtime.h>
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/product_algorithms.h"
 #include "runtime/kernel.h"
 
 namespace weft {
@@ -33,8 +34,7 @@ struct CudaFault {
   int64_t limit;
 };
 
-// A matrix product as cuBLASLt sees it: everything that an algorithm was chosen for.
-using MatmulKey = std::array<int64_t, 19>;
+// The algorithm chosen for a matrix product.
 struct MatmulPlan {
   cublasLtMatmulAlgo_t algorithm = {};
   int64_t workspace_bytes = 0;
@@ -51,8 +51,21 @@ class CudaHandles : public DeviceState {
   int device() const { return device_; }
   cublasLtHandle_t cublas() const { return cublas_; }
   // Whether an algorithm was asked for, and the answer.
-  bool HasPlan(const MatmulKey& key) const { return plans_.contains(key); }
-  MatmulPlan& PlanOf(const MatmulKey& key) { return plans_[key]; }
+  bool HasPlan(const ProductKey& key) const { return plans_.contains(key); }
+  MatmulPlan& PlanOf(const ProductKey& key) { return plans_[key]; }
+  void ForgetPlan(const ProductKey& key) { plans_.erase(key); }
+  // Algorithms found by measuring. Products that have one use it, all others the library's first
+  // guess. While no work is enqueued.
+  void set_algorithms(ProductAlgorithms algorithms) {
+    algorithms_ = std::move(algorithms);
+    plans_.clear();
+  }
+  const ProductAlgorithms& algorithms() const { return algorithms_; }
+  // Where not null, kernels enqueue nothing, and the products that they would do are added to it.
+  void set_listing(ProductSet* products) { listing_ = products; }
+  ProductSet* listing() const { return listing_; }
+  // Of the device; products may use all.
+  int multiprocessors() const { return multiprocessors_; }
   // Whether f32 products may round their operands to tf32: faster, and as exact as bf16 nearly.
   void set_tf32(bool allowed) { tf32_ = allowed; }
   bool tf32() const { return tf32_; }
@@ -86,11 +99,14 @@ class CudaHandles : public DeviceState {
   int device_;
   bool tf32_ = false;
   bool deterministic_ = false;
+  int multiprocessors_ = 0;
   cublasLtHandle_t cublas_ = nullptr;
   void* claimed_ = nullptr;            // CudaFault::claimed
   CudaFault* fault_ = nullptr;         // as the host sees it,
   CudaFault* device_fault_ = nullptr;  // and as the device does
-  std::map<MatmulKey, MatmulPlan> plans_;
+  std::map<ProductKey, MatmulPlan> plans_;
+  ProductAlgorithms algorithms_;
+  ProductSet* listing_ = nullptr;
   std::map<cudaStream_t, Buffer> scratch_;  // the largest so far
   std::vector<void*> outgrown_;             // what work enqueued earlier may still use
   std::unique_ptr<AttentionPlans> attention_;

@@ -1,6 +1,7 @@
 #include "kernels/cuda_matmul.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -98,7 +99,7 @@ class Product {
         addend_(addend),
         tf32_(tf32) {}
 
-  MatmulKey Key(int64_t workspace_bytes) const {
+  ProductKey Key(const CudaHandles& handles, int64_t workspace_bytes) const {
     return {size_.m,
             size_.n,
             size_.k,
@@ -117,7 +118,10 @@ class Product {
             static_cast<int64_t>(result_.dtype),
             (first_.transposed ? 1 : 0) + (second_.transposed ? 2 : 0),
             tf32_ ? 1 : 0,
-            workspace_bytes};
+            addend_ != nullptr ? 1 : 0,
+            handles.deterministic() ? 1 : 0,
+            workspace_bytes,
+            handles.multiprocessors()};
   }
 
   absl::Status Describe() {
@@ -135,12 +139,42 @@ class Product {
     return MakeLayout(result_, result_layout_);
   }
 
-  // Asks the library once; a plan without an algorithm means that it has none.
-  absl::Status Choose(cublasLtHandle_t handle, int64_t workspace_bytes, MatmulPlan& plan) {
+  // Decides once; a plan without an algorithm means that the library has none.
+  absl::Status Choose(const CudaHandles& handles, const ProductKey& key, MatmulPlan& plan) {
+    const auto measured = handles.algorithms().find(key);
+    if (measured != handles.algorithms().end()) {
+      plan = PlanFrom(handles.cublas(), key, measured->second);
+      if (plan.found) return absl::OkStatus();
+    }
+    WEFT_ASSIGN_OR_RETURN(const std::vector<MatmulPlan> first, Candidates(handles, key, 1));
+    if (!first.empty()) plan = first[0];
+    return absl::OkStatus();
+  }
+
+  // The plan of an algorithm that comes from elsewhere; not found if the library refuses it.
+  MatmulPlan PlanFrom(cublasLtHandle_t handle, const ProductKey& key,
+                      const ProductAlgorithm& algorithm) {
+    MatmulPlan plan;
+    static_assert(sizeof(plan.algorithm) == sizeof(algorithm.words));
+    std::memcpy(&plan.algorithm, algorithm.words.data(), sizeof(plan.algorithm));
+    cublasLtMatmulHeuristicResult_t checked = {};
+    const cublasStatus_t status = cublasLtMatmulAlgoCheck(
+        handle, desc_.get(), first_layout_.get(), second_layout_.get(), result_layout_.get(),
+        result_layout_.get(), &plan.algorithm, &checked);
+    plan.workspace_bytes = static_cast<int64_t>(checked.workspaceSize);
+    plan.found = status == CUBLAS_STATUS_SUCCESS && checked.state == CUBLAS_STATUS_SUCCESS &&
+                 plan.workspace_bytes <= key[ProductKey::kWorkspace];
+    return plan;
+  }
+
+  // At most `count` algorithms in the library's order. Behind the first come only such as add up
+  // partial sums in the type in which they were formed.
+  absl::StatusOr<std::vector<MatmulPlan>> Candidates(const CudaHandles& handles,
+                                                     const ProductKey& key, int count) {
     cublasLtMatmulPreference_t made = nullptr;
     WEFT_RETURN_IF_ERROR(CublasStatus(cublasLtMatmulPreferenceCreate(&made), "preference"));
     const CublasPtr<cublasLtMatmulPreferenceOpaque_t> preference(made);
-    const auto limit = static_cast<uint64_t>(workspace_bytes);
+    const auto limit = static_cast<uint64_t>(key[ProductKey::kWorkspace]);
     WEFT_RETURN_IF_ERROR(
         CublasStatus(cublasLtMatmulPreferenceSetAttribute(
                          made, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &limit, sizeof(limit)),
@@ -159,15 +193,26 @@ class Product {
           CublasStatus(cublasLtMatmulPreferenceSetAttribute(made, attribute, &bytes, sizeof(bytes)),
                        "alignment"));
     }
-    cublasLtMatmulHeuristicResult_t best = {};
+    if (key[ProductKey::kDeterministic] != 0) {
+      const uint32_t schemes = kWideReductions;
+      WEFT_RETURN_IF_ERROR(CublasStatus(
+          cublasLtMatmulPreferenceSetAttribute(made, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                               &schemes, sizeof(schemes)),
+          "reduction schemes"));
+    }
+    std::vector<cublasLtMatmulHeuristicResult_t> results(count);
     int found = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-        handle, desc_.get(), first_layout_.get(), second_layout_.get(), result_layout_.get(),
-        result_layout_.get(), made, 1, &best, &found);
-    plan.found = status == CUBLAS_STATUS_SUCCESS && found > 0;
-    plan.algorithm = best.algo;
-    plan.workspace_bytes = static_cast<int64_t>(best.workspaceSize);
-    return absl::OkStatus();
+        handles.cublas(), desc_.get(), first_layout_.get(), second_layout_.get(),
+        result_layout_.get(), result_layout_.get(), made, count, results.data(), &found);
+    if (status != CUBLAS_STATUS_SUCCESS) found = 0;
+    std::vector<MatmulPlan> plans;
+    for (int i = 0; i < found; ++i) {
+      if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
+      if (!plans.empty() && !ReducesWide(results[i].algo)) continue;
+      plans.push_back({results[i].algo, static_cast<int64_t>(results[i].workspaceSize), true});
+    }
+    return plans;
   }
 
   absl::Status Run(cublasLtHandle_t handle, const MatmulPlan& plan, void* to, void* workspace,
@@ -191,6 +236,18 @@ class Product {
  private:
   // What beta applies to; cuBLASLt wants an address where it is 0, too.
   const void* read() const { return addend_ == nullptr ? result_.data : addend_; }
+
+  // Partial sums of a product that is split along k are added up in the type in which they were
+  // formed, in a fixed order, beside the result.
+  static constexpr uint32_t kWideReductions =
+      CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  static bool ReducesWide(const cublasLtMatmulAlgo_t& algorithm) {
+    uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_MASK;
+    size_t written = 0;
+    const cublasStatus_t status = cublasLtMatmulAlgoConfigGetAttribute(
+        &algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof(scheme), &written);
+    return status == CUBLAS_STATUS_SUCCESS && (scheme & ~kWideReductions) == 0;
+  }
 
   absl::Status SetTranspose(cublasLtMatmulDescAttributes_t attribute, bool transposed) {
     const cublasOperation_t operation = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -227,12 +284,8 @@ class Product {
   CublasPtr<cublasLtMatrixLayoutOpaque_t> first_layout_, second_layout_, result_layout_;
 };
 
-}  // namespace
-
-absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, const MatmulView& a,
-                        const MatmulView& b, const void* addend, const MatmulTarget& c,
-                        void* workspace, int64_t workspace_bytes) {
-  WEFT_ASSIGN_OR_RETURN(CudaHandles * handles, HandlesOf(context));
+Product ProductOf(const CudaHandles& handles, const MatmulSize& size, const MatmulView& a,
+                  const MatmulView& b, const void* addend, const MatmulTarget& c) {
   // cuBLASLt writes by columns: a result stored by rows is the transposed product b' a'.
   Stored result = StoredOf(c, size.m, size.n);
   MatmulSize stored_size = size;
@@ -243,19 +296,57 @@ absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, co
     second = StoredOf(Transposed(a), size.k, size.m);
     result.transposed = false;
   }
-  Product product(stored_size, first, second, result, addend,
-                  handles->tf32() && a.dtype == DType::kF32);
-  // The same number of bytes wherever the scratch starts: they belong to the key of the algorithm.
-  workspace_bytes =
-      workspace == nullptr ? 0 : std::max<int64_t>(workspace_bytes - kMatmulAlignment, 0);
+  return Product(stored_size, first, second, result, addend,
+                 handles.tf32() && a.dtype == DType::kF32);
+}
+
+// The same number of bytes wherever the scratch starts: they belong to the key of the algorithm.
+int64_t AlignedBytes(int64_t workspace_bytes) {
+  return std::max<int64_t>(workspace_bytes - kMatmulAlignment, 0);
+}
+
+}  // namespace
+
+absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, const MatmulView& a,
+                        const MatmulView& b, const void* addend, const MatmulTarget& c,
+                        void* workspace, int64_t workspace_bytes) {
+  WEFT_ASSIGN_OR_RETURN(CudaHandles * handles, HandlesOf(context));
+  Product product = ProductOf(*handles, size, a, b, addend, c);
+  const ProductKey key =
+      product.Key(*handles, workspace == nullptr ? 0 : AlignedBytes(workspace_bytes));
+  if (handles->listing() != nullptr) {
+    handles->listing()->insert(key);
+    return absl::OkStatus();
+  }
   workspace = AlignedUp(workspace);
   WEFT_RETURN_IF_ERROR(product.Describe());
-  const MatmulKey key = product.Key(workspace_bytes);
   const bool known = handles->HasPlan(key);
   MatmulPlan& plan = handles->PlanOf(key);
-  if (!known) WEFT_RETURN_IF_ERROR(product.Choose(handles->cublas(), workspace_bytes, plan));
+  if (!known) WEFT_RETURN_IF_ERROR(product.Choose(*handles, key, plan));
   if (!plan.found) return MatmulFallback(context, size, a, b, addend, c);
   return product.Run(handles->cublas(), plan, c.data, workspace, StreamOf(context));
+}
+
+absl::StatusOr<std::vector<MatmulPlan>> MatmulCandidates(const KernelContext& context,
+                                                         const MatmulSize& size,
+                                                         const MatmulView& a, const MatmulView& b,
+                                                         const void* addend, const MatmulTarget& c,
+                                                         int64_t workspace_bytes, int count) {
+  WEFT_ASSIGN_OR_RETURN(CudaHandles * handles, HandlesOf(context));
+  Product product = ProductOf(*handles, size, a, b, addend, c);
+  WEFT_RETURN_IF_ERROR(product.Describe());
+  return product.Candidates(*handles, product.Key(*handles, AlignedBytes(workspace_bytes)), count);
+}
+
+absl::StatusOr<bool> MatmulAccepts(const KernelContext& context, const MatmulSize& size,
+                                   const MatmulView& a, const MatmulView& b, const void* addend,
+                                   const MatmulTarget& c, int64_t workspace_bytes,
+                                   const ProductAlgorithm& algorithm) {
+  WEFT_ASSIGN_OR_RETURN(CudaHandles * handles, HandlesOf(context));
+  Product product = ProductOf(*handles, size, a, b, addend, c);
+  WEFT_RETURN_IF_ERROR(product.Describe());
+  const ProductKey key = product.Key(*handles, AlignedBytes(workspace_bytes));
+  return product.PlanFrom(handles->cublas(), key, algorithm).found;
 }
 
 }  // namespace weft

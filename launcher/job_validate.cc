@@ -240,6 +240,9 @@ absl::Status Checker::CheckTrain() const {
   if (train.cuda_graphs() == Job::Train::ON && train.device() == Job::Train::CPU) {
     return Wrong("train.cuda_graphs", "ON, but device is CPU; leave it out, or use device: CUDA");
   }
+  if (train.gemm_tuning() == Job::Train::ON && train.device() == Job::Train::CPU) {
+    return Wrong("train.gemm_tuning", "ON, but device is CPU; leave it out, or use device: CUDA");
+  }
   if (train.microbatches() > train.global_batch()) {
     return Wrong("train.microbatches",
                  absl::StrCat(train.microbatches(), " microbatches of ", train.global_batch(),

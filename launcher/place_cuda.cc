@@ -1,12 +1,17 @@
 // Places of ranks in a build with CUDA.
 #include <cuda_runtime.h>
 
+#include <cstdio>
 #include <cstdlib>
+#include <memory>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/cuda_handles.h"
 #include "kernels/cuda_kernels.h"
+#include "kernels/cuda_product_measurer.h"
+#include "launcher/product_file.h"
 #include "launcher/rank_place.h"
 #include "runtime/cuda_collectives.h"
 #include "runtime/cuda_device.h"
@@ -21,6 +26,17 @@ namespace {
 // and call it 0.
 bool HasOneOfItsOwn(int devices) {
   return devices == 1 && StartedByMpi() && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr;
+}
+
+// Times differ between runs, and what they choose sums differently: bits that must be the same in
+// every run are not for AUTO.
+bool TunesProducts(const Job& job) {
+  switch (job.train().gemm_tuning()) {
+    case Job::Train::AUTO: return !job.train().deterministic();
+    case Job::Train::ON: return true;
+    case Job::Train::OFF: return false;
+  }
+  return false;
 }
 
 std::string VersionText(int version) {
@@ -54,6 +70,15 @@ absl::StatusOr<RankPlace> MakeRankPlace(const Job& job, LocalRank local) {
   cuda->set_deterministic(job.train().deterministic());
   place.device->set_state(std::move(handles), [cuda] { return cuda->TakeFault(); });
   FillCudaKernels(place.kernels);
+  if (TunesProducts(job)) {
+    place.tuning = std::make_unique<ProductTuning>();
+    WEFT_ASSIGN_OR_RETURN(place.tuning->measurer, CudaProductMeasurer::Make(*cuda));
+    place.tuning->cache =
+        job.train().has_gemm_cache() ? job.train().gemm_cache() : DefaultProductFile();
+    place.tuning->say = [](const std::string& message) {
+      std::fprintf(stderr, "weft: %s\n", message.c_str());
+    };
+  }
   switch (job.train().cuda_graphs()) {
     case Job::Train::AUTO: break;
     case Job::Train::ON: place.recording = Recording::kOn; break;

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "launcher/job.pb.h"
 #include "launcher/job_text.h"
+#include "launcher/product_tuning.h"
 #include "launcher/session.h"
 #include "runtime/device.h"
 #include "runtime/kernel.h"
@@ -28,9 +29,12 @@ struct RankPlace {
   std::unique_ptr<Device> device;  // null: the CPU
   KernelTable kernels;             // the device's
   Recording recording = Recording::kAuto;
+  std::unique_ptr<ProductTuning>
+      tuning;  // null: off. Goes before the device, whose handles it uses
 
   SessionPlace ForSession() const {
-    return device == nullptr ? SessionPlace{} : SessionPlace{device.get(), &kernels, recording};
+    if (device == nullptr) return {};
+    return {device.get(), &kernels, recording, tuning.get()};
   }
 };
 

@@ -110,6 +110,11 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
   runnable->watch_ = watch_;
   WEFT_ASSIGN_OR_RETURN(runnable->executor_,
                         Executor::Create(runnable->plan_, std::move(executor_options)));
+  if (place_.tuning != nullptr) {
+    WEFT_ASSIGN_OR_RETURN(const ProductSet products,
+                          ListProducts(*runnable->executor_, *place_.tuning->measurer));
+    WEFT_RETURN_IF_ERROR(TuneProducts(products, transport_, *place_.tuning));
+  }
   return runnable;
 }
 

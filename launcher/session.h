@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "actors/executor.h"
 #include "actors/stall_watch.h"
+#include "launcher/product_tuning.h"
 #include "launcher/variable_store.h"
 #include "parallel/compile.h"
 #include "runtime/transport.h"
@@ -21,6 +22,7 @@ struct SessionPlace {
   Device* device = nullptr;              // outlives the session
   const KernelTable* kernels = nullptr;  // the device's
   Recording recording = Recording::kAuto;
+  ProductTuning* tuning = nullptr;  // null: products use the library's first guesses; as the device
 };
 
 class Session {
@@ -85,7 +87,8 @@ class Session {
         place_(place),
         variables_(place.device) {}
 
-  // Compiles `graph`, makes and initialises the variables that are new, and builds the executor.
+  // Compiles `graph`, makes and initialises the variables that are new, builds the executor, and
+  // decides by what algorithms its matrix products are done, where the place has such.
   // Every rank calls it with the same graph. ResourceExhausted where the rank has not the memory.
   // `step_word` is what errors call a step of it: "step 4" is the one numbered 3.
   absl::StatusOr<std::unique_ptr<Runnable>> Load(Graph graph, const CompileOptions& options,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -63,6 +64,10 @@ struct KernelContext {
 // Runs on a stream's worker thread (CPU) or enqueues on the native stream (CUDA). Never blocks on
 // other ranks; a failure poisons the rank.
 using Kernel = absl::Status (*)(const KernelContext&);
+
+// Looks at a kernel call that a plan will make; what the context refers to is gone afterwards.
+using KernelVisitor =
+    std::function<absl::Status(std::string_view name, Kernel kernel, const KernelContext& context)>;
 
 // Name -> function for one device kind. Filled by the launcher from the op registry, read by actors.
 class KernelTable {

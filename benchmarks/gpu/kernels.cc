@@ -2,11 +2,15 @@
 // larger of its bytes over the measured rate of a copy and, for products, its operations over the
 // measured rate of an 8192^3 product. JSON lines.
 //
-//   bench_gpu_kernels
+//   bench_gpu_kernels [--tune]
+//
+// --tune: behind each case of products a second line, with algorithms chosen by measuring.
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -16,6 +20,7 @@
 #include "kernels/all_ops.h"
 #include "kernels/cuda_handles.h"
 #include "kernels/cuda_kernels.h"
+#include "kernels/cuda_product_measurer.h"
 #include "timing.h"
 
 namespace weft {
@@ -42,12 +47,17 @@ struct Case {
 
 class Bench {
  public:
-  Bench() {
+  explicit Bench(bool tunes) {
     DefineAllOps(ops_);
     FillCudaKernels(kernels_);
     auto handles = MakeCudaHandles(0);
     Must(handles.status());
     handles_ = *std::move(handles);
+    if (tunes) {
+      auto measurer = CudaProductMeasurer::Make(static_cast<CudaHandles&>(*handles_));
+      Must(measurer.status());
+      measurer_ = *std::move(measurer);
+    }
     CheckCuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
   }
 
@@ -83,6 +93,14 @@ class Bench {
         "\"floor_ms\": %.4f, \"times_floor\": %.2f, \"gb_per_s\": %.0f, \"tflops\": %.1f}\n",
         c.label.c_str(), c.op.c_str(), timed.seconds * 1e3, floor * 1e3, timed.seconds / floor,
         timed.cost.bytes / timed.seconds * 1e-9, timed.cost.flops / timed.seconds * 1e-12);
+    if (timed.tuned_seconds > 0) {
+      std::printf(
+          "{\"benchmark\": \"gpu_kernels_tuned\", \"case\": \"%s\", \"op\": \"%s\", \"ms\": %.4f, "
+          "\"untuned_ms\": %.4f, \"tflops\": %.1f, \"untuned_tflops\": %.1f, \"tuning_s\": %.2f}\n",
+          c.label.c_str(), c.op.c_str(), timed.tuned_seconds * 1e3, timed.seconds * 1e3,
+          timed.cost.flops / timed.tuned_seconds * 1e-12, timed.cost.flops / timed.seconds * 1e-12,
+          timed.tuning_seconds);
+    }
     std::fflush(stdout);
   }
 
@@ -90,7 +108,25 @@ class Bench {
   struct Timed {
     double seconds;
     Cost cost;
+    double tuned_seconds = 0;   // 0: it has no products that are measured
+    double tuning_seconds = 0;  // what measuring took
   };
+
+  // Measures the products of a call and has kernels use what was found; false if it has none.
+  bool Tune(const std::string& op, Kernel kernel, const KernelContext& context) {
+    ProductSet products;
+    Must(measurer_->List(op, kernel, context, products));
+    ProductAlgorithms algorithms;
+    for (const ProductKey& key : products) {
+      if (!WorthMeasuring(key)) continue;
+      auto found = measurer_->Measure(key);
+      Must(found.status());
+      if (*found) algorithms.emplace(key, **found);
+    }
+    const bool any = !algorithms.empty();
+    measurer_->Adopt(std::move(algorithms));
+    return any;
+  }
 
   // Values that look random, small enough for exponentials.
   void Fill(const TensorSpec& spec, void* data) {
@@ -158,16 +194,26 @@ class Bench {
     const Kernel kernel = kernels_.Find(c.op);
     CudaTimer timer(stream_);
     const double seconds = timer.MedianSeconds(5, 4, [&] { Must(kernel(context)); });
+    Timed timed{seconds, {}};
+    const auto start = std::chrono::steady_clock::now();
+    if (measurer_ != nullptr && Tune(c.op, kernel, context)) {
+      timed.tuning_seconds =
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      timed.tuned_seconds = timer.MedianSeconds(5, 4, [&] { Must(kernel(context)); });
+      measurer_->Adopt({});
+    }
     for (void* data : owned) cudaFree(data);
     Cost total = op.cost(cost);
     // What is added to is read too.
     for (size_t i = 0; c.accumulates && i < results.size(); ++i) total.bytes += results[i].bytes();
-    return {seconds, total};
+    timed.cost = total;
+    return timed;
   }
 
   OpRegistry ops_;
   KernelTable kernels_;
   std::unique_ptr<DeviceState> handles_;
+  std::unique_ptr<ProductMeasurer> measurer_;  // null: nothing is tuned
   cudaStream_t stream_ = nullptr;
   int64_t seed_ = 0;
   double copy_rate_ = 0, flop_rate_ = 0;
@@ -233,8 +279,13 @@ std::vector<Case> DecoderCases() {
   };
 }
 
-int Main() {
-  Bench bench;
+int Main(int argc, char** argv) {
+  const bool tunes = argc == 2 && std::strcmp(argv[1], "--tune") == 0;
+  if (argc > 1 && !tunes) {
+    std::fprintf(stderr, "usage: %s [--tune]\n", argv[0]);
+    return 2;
+  }
+  Bench bench(tunes);
   bench.MeasureCopy();
   bench.MeasureProduct();
   for (const Case& c : DecoderCases()) bench.Run(c);
@@ -244,4 +295,4 @@ int Main() {
 }  // namespace
 }  // namespace weft
 
-int main() { return weft::Main(); }
+int main(int argc, char** argv) { return weft::Main(argc, argv); }

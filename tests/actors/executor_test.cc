@@ -75,6 +75,39 @@ TEST_F(ExecutorTest, StepsMayBeLaunchedAheadOfWaiting) {
   EXPECT_EQ(fetched_, 20);
 }
 
+TEST_F(ExecutorTest, CallsAreShownAsFiringsWillMakeThem) {
+  // Two microbatches add up in one slot; their input has two.
+  PlanBuilder b;
+  const int in = b.Stream("in"), compute = b.Stream("compute"), out = b.Stream("out");
+  const int feed = b.Actor("feed", in, 2), sum = b.Actor("sum", compute, 2);
+  const int fetch = b.Actor("fetch", out);
+  const int x = b.Channel("x", feed, {{sum}}, /*slots=*/2, 4);
+  const int y = b.Channel("y", sum, {{fetch}}, /*slots=*/1, 4, /*writes_per_slot=*/2);
+  b.Feed(feed, "x", b.On(x));
+  b.Call(sum, "add", {b.On(x)}, {b.On(y)})->add_accumulate(0);
+  b.Fetch(fetch, "y", b.On(y));
+  b.Order({feed, sum, feed, sum, fetch});
+  auto executor = Executor::Create(b.plan(), Options());
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  std::vector<const void*> inputs;
+  std::vector<bool> adds;
+  const auto look = [&](std::string_view name, Kernel kernel, const KernelContext& context) {
+    EXPECT_EQ(name, "add");
+    EXPECT_EQ(kernel, kernels_.Find("add"));
+    inputs.push_back(context.in(0).data);
+    adds.push_back(context.adds(0));
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE((*executor)->VisitCalls(look).ok());
+  ASSERT_EQ(inputs.size(), 2u);
+  EXPECT_NE(inputs[0], inputs[1]);
+  EXPECT_EQ(adds, (std::vector<bool>{false, true}));
+  EXPECT_EQ((*executor)->launched(), 0);
+  const absl::Status status = (*executor)->VisitCalls(
+      [](std::string_view, Kernel, const KernelContext&) { return absl::InternalError("no"); });
+  EXPECT_THAT(std::string(status.message()), HasSubstr("actor `sum`, op `sum`: no"));
+}
+
 TEST_F(ExecutorTest, ASegmentHandsOverBeforeItsEnd) {
   // Two kernels in one actor: what the first writes leaves before the second, which needs that it
   // has arrived, runs.
