@@ -76,6 +76,10 @@ absl::StatusOr<std::unique_ptr<Session::Runnable>> Session::Load(Graph graph,
                                                                  std::string step_word) {
   auto runnable = std::make_unique<Runnable>();
   CompileOptions within = options;
+  // Kernels of another device than the plan's would find scratch of the wrong size.
+  if (place_.device != nullptr && place_.device->queue() != nullptr) {
+    within.device = DeviceKind::kCuda;
+  }
   if (within.memory_bytes == 0 && place_.device != nullptr) {
     within.memory_bytes = place_.device->memory_bytes();
   }
