@@ -46,7 +46,7 @@ absl::StatusOr<std::unique_ptr<Actor>> ComputeActor::Create(const ActorContext& 
                                   absl::StrCat("op `", def.name(), "` (", def.kernel(), ")")));
   }
   WEFT_RETURN_IF_ERROR(actor->CutIntoParts());
-  actor->ChooseRecordings(context);
+  WEFT_RETURN_IF_ERROR(actor->ChooseRecordings(context));
   return actor;
 }
 
@@ -153,9 +153,9 @@ TimedActor ComputeActor::timed() const {
   return timed;
 }
 
-void ComputeActor::ChooseRecordings(const ActorContext& context) {
+absl::Status ComputeActor::ChooseRecordings(const ActorContext& context) {
   DeviceQueue* const queue = context.device.queue();
-  if (queue == nullptr || context.recording == Recording::kOff) return;
+  if (queue == nullptr || context.recording == Recording::kOff) return absl::OkStatus();
   for (Part& part : parts_) {
     int64_t bytes = 0;
     int64_t period = 1;
@@ -169,11 +169,18 @@ void ComputeActor::ChooseRecordings(const ActorContext& context) {
       }
     }
     const int64_t calls = static_cast<int64_t>(part.end - part.begin);
-    if (calls < kFewestCalls || period > Recordings::kMostPlaces) continue;
-    if (context.recording == Recording::kAuto && bytes > calls * kShortBytes) continue;
-    part.recordings = std::make_unique<Recordings>(*queue, period,
-                                                   /*must=*/context.recording == Recording::kOn);
+    const bool must = context.recording == Recording::kOn;
+    if (calls < kFewestCalls || (!must && bytes > calls * kShortBytes)) continue;
+    if (period <= Recordings::kMostPlaces) {
+      part.recordings = std::make_unique<Recordings>(*queue, period, must);
+    } else if (must) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("its operands are at the same addresses only every ", period,
+                       " firings; CUDA graphs take ", Recordings::kMostPlaces,
+                       " at most. Use fewer microbatches, or train.cuda_graphs: AUTO"));
+    }
   }
+  return absl::OkStatus();
 }
 
 void ComputeActor::Fire(int64_t firing) {

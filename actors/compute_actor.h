@@ -55,8 +55,8 @@ class ComputeActor final : public Actor {
   // InvalidArgument if a call from number `calls` on uses (or writes) the channel's slot.
   absl::Status CheckUses(int channel, size_t calls, bool writes_only) const;
   absl::Status CutIntoParts();
-  // Decides for each part whether it is recorded.
-  void ChooseRecordings(const ActorContext& context);
+  // Decides for each part whether it is recorded. InvalidArgument where one must be and cannot.
+  absl::Status ChooseRecordings(const ActorContext& context);
   void Fire(int64_t firing) override;
   static void RunPart(void* part, int64_t firing);
   // Makes the part's calls; on failure `op` is the one that failed.

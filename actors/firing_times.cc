@@ -3,9 +3,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "runtime/status.h"
 
 namespace weft {
+namespace {
+
+// A device makes an event for each before training starts.
+constexpr int64_t kMostMarks = 1 << 20;
+
+}  // namespace
 
 FiringTimes::FiringTimes(std::vector<TimedActor> actors, int64_t first_step, int64_t steps)
     : actors_(std::move(actors)), first_step_(first_step), steps_(steps) {
@@ -21,6 +28,11 @@ absl::StatusOr<std::unique_ptr<FiringTimes>> FiringTimes::Make(Device& device,
                                                                std::vector<TimedActor> actors,
                                                                int64_t first_step, int64_t steps) {
   std::unique_ptr<FiringTimes> times(new FiringTimes(std::move(actors), first_step, steps));
+  if (times->marks_needed_ > kMostMarks) {
+    return absl::InvalidArgumentError(absl::StrCat(steps, " steps have ", times->marks_needed_,
+                                                   " moments to be timed; the limit is ",
+                                                   kMostMarks, ". Trace fewer steps"));
+  }
   WEFT_ASSIGN_OR_RETURN(times->marks_, device.MakeTimeMarks(times->marks_needed_));
   return times;
 }

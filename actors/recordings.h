@@ -16,7 +16,7 @@ namespace weft {
 enum class Recording {
   kOff,
   kAuto,  // short ones, as far as the sizes of their operands tell
-  kOn,    // all; what cannot be recorded is an error
+  kOn,    // all but single ones; what cannot be recorded is an error
 };
 
 // What one actor enqueues in one go, firing after firing. Addresses repeat after some firings, so

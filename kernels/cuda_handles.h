@@ -77,8 +77,8 @@ class CudaHandles : public DeviceState {
 
   // For kernels to report to.
   CudaFault* fault() const { return device_fault_; }
-  // OutOfRange if a kernel that has run met a bad index, which is then forgotten. Kernels that look
-  // up indices ask before they start; the runtime asks once more when a step has ended.
+  // OutOfRange if a kernel that has run met a bad index, which is then forgotten. For the runtime,
+  // when a step has ended.
   absl::Status TakeFault();
 
   // At least `bytes` of device memory for work on `stream`, kept until the handles go, outgrown

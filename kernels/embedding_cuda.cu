@@ -33,10 +33,9 @@ struct Tokens {
   }
 };
 
-// Reads the operands of either op; asks for faults of earlier firings.
+// Reads the operands of either op.
 absl::StatusOr<Tokens> TokensOf(const KernelContext& c, const Operand& table, CudaFault::Op op) {
   WEFT_ASSIGN_OR_RETURN(CudaHandles * handles, HandlesOf(c));
-  WEFT_RETURN_IF_ERROR(handles->TakeFault());
   WEFT_ASSIGN_OR_RETURN(const CudaIndexSet rows, CudaIndexSet::Of(table.box->dims[0]));
   return Tokens{c.in(0).as<int32_t>(),   c.in(0).elements(), rows,
                 table.logical->shape[0], handles->fault(),   op};

@@ -42,7 +42,6 @@ struct Targets {
 };
 
 absl::StatusOr<Targets> TargetsOf(const KernelContext& k, CudaHandles& handles, CudaFault::Op op) {
-  WEFT_RETURN_IF_ERROR(handles.TakeFault());
   WEFT_ASSIGN_OR_RETURN(const CudaIndexSet vocab, CudaIndexSet::Of(k.in(1).box->dims[0]));
   return Targets{k.in(2).as<int32_t>(), vocab, k.in(1).logical->shape[0], handles.fault(), op};
 }

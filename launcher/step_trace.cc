@@ -108,6 +108,7 @@ absl::Status StepTrace::Write() {
   int64_t begin = std::numeric_limits<int64_t>::max();
   for (const FiringTime& time : times) begin = std::min(begin, time.begin + clock.ahead);
   WEFT_ASSIGN_OR_RETURN(begin, LeastOf(transport_, begin));
+  if (begin == std::numeric_limits<int64_t>::max()) begin = 0;  // nothing was timed
   WEFT_ASSIGN_OR_RETURN(std::string events, TraceEvents(train.program(), train.plan(), device_,
                                                         times, clock.ahead - begin));
   nlohmann::ordered_json summary = SummariseTrace(train.plan(), times);
@@ -117,7 +118,15 @@ absl::Status StepTrace::Write() {
   WEFT_ASSIGN_OR_RETURN(const std::vector<std::string> parts,
                         GatherBytes(transport_, 0, std::move(events)));
   if (transport_.rank() != 0) return absl::OkStatus();
+  // Training is worth more than a file about it.
+  if (const absl::Status status = WriteFile(summaries, parts); !status.ok()) {
+    say_(absl::StrCat("weft: warning: there is no trace: ", std::string(status.message())));
+  }
+  return absl::OkStatus();
+}
 
+absl::Status StepTrace::WriteFile(const std::vector<std::string>& summaries,
+                                  const std::vector<std::string>& parts) {
   const int64_t last = std::min(done_, steps_.last);
   std::vector<nlohmann::ordered_json> ranks;
   for (const std::string& text : summaries) {

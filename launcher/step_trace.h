@@ -49,6 +49,8 @@ class StepTrace {
 
  private:
   absl::Status Write();
+  absl::Status WriteFile(const std::vector<std::string>& summaries,
+                         const std::vector<std::string>& parts);
 
   const Job& job_;
   Transport& transport_;

@@ -263,6 +263,8 @@ absl::StatusOr<Decision> Trainer::Collect(int64_t step) {
                      "; training goes on. The last checkpoint before it is kept; a lower "
                      "learning rate, a longer warm-up or clip_norm may help"));
   }
+  watch_.Doing(absl::StrCat("writing the trace, if it is time, after step ", step + 1),
+               /*watched=*/false);
   WEFT_RETURN_IF_ERROR(trace_.Collected(step + 1));
   watch_.Doing(absl::StrCat("between steps, ", step + 1, " done"),
                /*watched=*/true);

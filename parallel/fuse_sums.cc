@@ -1,6 +1,7 @@
 #include "parallel/fuse_sums.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -20,7 +21,10 @@ class SumFuser {
       for (Value v : node.inputs) use(v);
     }
     for (const GraphOutput& output : graph.outputs) use(output.value);
-    for (const Variable& variable : graph.variables) use(variable.update);
+    for (const Variable& variable : graph.variables) {
+      use(variable.update);
+      if (variable.update) updates_.insert(variable.update.id);
+    }
   }
 
   void Run() {
@@ -54,6 +58,8 @@ class SumFuser {
     if (info.node < 0 || info.output != 0 || uses_[product.id] != 1) return false;
     const Node& node = graph_.nodes[info.node];
     if (node.is_reshard() || node.op->addend < 0) return false;
+    // An update comes after all that reads the variable, which may need another output of the op.
+    if (updates_.contains(sum.id) && node.outputs.size() > 1) return false;
     const auto addend = static_cast<size_t>(node.op->addend);
     const bool free = addend >= node.inputs.size() || !node.inputs[addend];
     return free && info.rate == graph_.info(sum).rate && LieAlike(product, sum);
@@ -119,6 +125,7 @@ class SumFuser {
 
   Graph& graph_;
   std::vector<int> uses_;   // by value
+  std::set<int> updates_;   // values that variables get
   std::vector<int> waits_;  // by node: conversions that it waits for, one after another
   std::vector<bool> gone_;  // by node
 };

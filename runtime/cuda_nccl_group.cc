@@ -125,7 +125,11 @@ absl::StatusOr<std::unique_ptr<NcclGroup>> NcclGroup::Make(Transport& transport,
 
 NcclGroup::NcclGroup(Transport& transport, ncclComm_t communicator, int device,
                      CudaMonitor& monitor)
-    : transport_(transport), device_(device), monitor_(monitor), communicator_(communicator) {}
+    : transport_(transport),
+      device_(device),
+      blocks_(NcclBlocks()),
+      monitor_(monitor),
+      communicator_(communicator) {}
 
 NcclGroup::~NcclGroup() {
   monitor_.Remove(this);  // from here on nobody else calls
@@ -136,7 +140,10 @@ NcclGroup::~NcclGroup() {
 
 bool NcclGroup::End() {
   if (!transport_.status().ok()) return false;
-  if (NcclBlocks()) return ncclCommDestroy(communicator_) == ncclSuccess;
+  if (blocks_) {
+    (void)ncclCommDestroy(communicator_);  // after it nobody may touch the communicator
+    return true;
+  }
   ncclResult_t state = ncclCommFinalize(communicator_);
   while (state == ncclInProgress && transport_.status().ok()) {
     std::this_thread::sleep_for(kMeetInterval);
@@ -165,7 +172,7 @@ absl::Status NcclGroup::Enqueue(std::string_view what,
     }
     status = NcclStatus(result, what);
   }
-  if (status.ok()) status = AwaitEnqueued(what);
+  if (status.ok() && !blocks_) status = AwaitEnqueued(what);
   if (!status.ok()) transport_.Poison(status);
   return status;
 }

@@ -41,8 +41,9 @@ class NcclGroup final : private CudaWatched {
                                                          const std::vector<int>& ranks,
                                                          uint32_t tag, int device,
                                                          CudaMonitor& monitor);
-  // Nothing that was enqueued is under way any more. Waits until all members have come to it, which
-  // go through groups that they share in one order; or until the network is poisoned.
+  // Nothing that was enqueued is under way any more. May wait until all members have come to it,
+  // which go through groups that they share in one order; with NCCL_COMM_BLOCKING=0 no longer than
+  // until the network is poisoned.
   ~NcclGroup() override;
 
   // Calls `enqueue`, which makes NCCL calls until one NcclFails; they come out as one group of
@@ -63,6 +64,7 @@ class NcclGroup final : private CudaWatched {
 
   Transport& transport_;
   const int device_;
+  const bool blocks_;
   CudaMonitor& monitor_;
   std::chrono::steady_clock::time_point looked_;  // of the monitor
   std::mutex mutex_;                              // guards the three below; held during calls

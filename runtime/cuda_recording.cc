@@ -21,14 +21,24 @@ class CudaRecording final : public DeviceRecording {
 
 }  // namespace
 
+std::mutex& CudaRecordingMutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 absl::Status BeginCudaRecording(cudaStream_t stream) {
-  return CudaStatus(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal),
-                    "cudaStreamBeginCapture");
+  CudaRecordingMutex().lock();
+  const absl::Status status = CudaStatus(
+      cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  if (!status.ok()) CudaRecordingMutex().unlock();
+  return status;
 }
 
 absl::StatusOr<std::unique_ptr<DeviceRecording>> EndCudaRecording(cudaStream_t stream) {
   cudaGraph_t graph = nullptr;
-  WEFT_RETURN_IF_ERROR(CudaStatus(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture"));
+  const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
+  CudaRecordingMutex().unlock();
+  WEFT_RETURN_IF_ERROR(CudaStatus(ended, "cudaStreamEndCapture"));
   cudaGraphExec_t ready = nullptr;
   const absl::Status status =
       CudaStatus(cudaGraphInstantiate(&ready, graph, 0), "cudaGraphInstantiate");

@@ -46,8 +46,8 @@ void CudaTimeMarks::Set(int64_t index, void* native_stream) {
                             "cudaEventRecord"));
 }
 
-// CUDA tells milliseconds between events in 24 bits: the anchor is made when marks are read, close
-// behind them, so that what is told is short.
+// CUDA tells milliseconds between events in 24 bits. The anchor is made when marks are read, so that
+// what is told is short; of what lies a minute back a microsecond is lost in rounding.
 absl::Status CudaTimeMarks::TieClocks() {
   WEFT_RETURN_IF_ERROR(status_);
   WEFT_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(device_), "cudaSetDevice"));

@@ -93,23 +93,25 @@ TEST_F(PlanMemoryTest, WithoutEdgesSomethingIsOverwritten) {
 
 // A reuse edge that left before the last call that touches the memory would be seen as well.
 TEST_F(PlanMemoryTest, EdgesLeaveRightAfterTheLastUse) {
-  const Program program = CompileTiny("data:2", {"train.microbatches=4"});
-  const absl::StatusOr<Plan> plan = InstantiatePlan(program, 0);
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  const int kept = static_cast<int>(program.stages[0].lowered.channels.size());
   int early = 0, needed = 0;
-  for (int a = 0; a < plan->actors_size(); ++a) {
-    const ActorDef& actor = plan->actors(a);
-    for (int i = 0; i < actor.full_after_size(); ++i) {
-      const int after = actor.full_after(i);
-      if (actor.outputs(i) < kept || after == actor.compute().calls_size()) continue;
-      ++early;
-      if (after == 1) continue;
-      Plan earlier = *plan;
-      earlier.mutable_actors(a)->set_full_after(i, after - 1);
-      MemoryProof proof(earlier);
-      ASSERT_TRUE(proof.Run(3));
-      needed += !proof.conflicts().empty();
+  for (const char* mesh : {"data:2", "model:2", "data:2,model:2"}) {
+    const Program program = CompileTiny(mesh, {"train.microbatches=4"});
+    const absl::StatusOr<Plan> plan = InstantiatePlan(program, 0);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    const int kept = static_cast<int>(program.stages[0].lowered.channels.size());
+    for (int a = 0; a < plan->actors_size(); ++a) {
+      const ActorDef& actor = plan->actors(a);
+      for (int i = 0; i < actor.full_after_size(); ++i) {
+        const int after = actor.full_after(i);
+        if (actor.outputs(i) < kept || after == actor.compute().calls_size()) continue;
+        ++early;
+        if (after == 1) continue;
+        Plan earlier = *plan;
+        earlier.mutable_actors(a)->set_full_after(i, after - 1);
+        MemoryProof proof(earlier);
+        ASSERT_TRUE(proof.Run(3));
+        needed += !proof.conflicts().empty();
+      }
     }
   }
   EXPECT_GT(early, 0) << "no reuse edge leaves within a segment";
