@@ -109,7 +109,19 @@ TEST(MpiHostExchange, PoisonEndsAWaitingAllReduce) {
   const auto c = MustCreate(Everyone(), 8);
   ASSERT_TRUE(c->Reserve(1, DType::kF32, Monoid::kSum).ok());
   std::vector<float> x(10);
-  if (world->rank() == 0) return world->Poison(absl::DataLossError("out of luck"));
+  // Poison ends meetings too: all must have left theirs.
+  char left = 1;
+  if (world->rank() == 0) {
+    for (int r = 1; r < world->size(); ++r) {
+      Request request;
+      world->Receive(r, 9, &left, 1, &request);
+      ASSERT_EQ(world->Wait(request), absl::OkStatus());
+    }
+    return world->Poison(absl::DataLossError("out of luck"));
+  }
+  Request request;
+  world->Send(0, 9, &left, 1, &request);
+  world->Wait(request).IgnoreError();
   const absl::Status status = c->AllReduce(x.data(), x.data(), 10, DType::kF32, Monoid::kSum);
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_NE(status.message().find("all_reduce of 10 f32"), std::string::npos) << status;
