@@ -2,9 +2,8 @@
 // one rank over the rate of oneDNN's own GEMM on the same cores in the same run, and where the time
 // goes.
 //
-//   bench_step [--dtype F32|BF16] [--layers 8] [--hidden 512] [--heads 8] [--ffn 1536] [--vocab
-//   8192]
-//              [--sequence 512] [--batch 4] [--steps 5]
+//   bench_step [--dtype F32|BF16] [--layers 8] [--hidden 512] [--heads 8] [--ffn 1536]
+//              [--vocab 8192] [--sequence 512] [--batch 4] [--steps 5]
 //
 // Prints one JSON line for the step and one per kernel: its seconds, its share of the step, and,
 // for those that multiply matrices, its rate over the GEMM's. Model FLOPs are those of the

@@ -266,8 +266,7 @@ absl::StatusOr<Decision> Trainer::Collect(int64_t step) {
   watch_.Doing(absl::StrCat("writing the trace, if it is time, after step ", step + 1),
                /*watched=*/false);
   WEFT_RETURN_IF_ERROR(trace_.Collected(step + 1));
-  watch_.Doing(absl::StrCat("between steps, ", step + 1, " done"),
-               /*watched=*/true);
+  watch_.Doing(absl::StrCat("between steps, ", step + 1, " done"), /*watched=*/true);
   return decision;
 }
 
@@ -279,8 +278,7 @@ absl::Status Trainer::Settle(int64_t done, bool end) {
                /*watched=*/false);
   WEFT_RETURN_IF_ERROR(SaveCheckpoint(job_, done, std::isfinite(InFlight(done - 1).loss),
                                       session_.variables(), transport_));
-  watch_.Doing(absl::StrCat("between steps, ", done, " done"),
-               /*watched=*/true);
+  watch_.Doing(absl::StrCat("between steps, ", done, " done"), /*watched=*/true);
   return absl::OkStatus();
 }
 

@@ -1,6 +1,5 @@
 // CPU communicators whose ranks are processes of this host, with the memory that they share: the
 // same results, bytes and failures as in messages.
-#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -9,9 +8,9 @@
 #include "gtest/gtest.h"
 #include "runtime/collective_bytes.h"
 #include "runtime/cpu_communicator.h"
-#include "runtime/mpi_transport.h"
 #include "runtime/rendezvous.h"
 #include "tests/support/collective_cases.h"
+#include "tests/support/mpi_world.h"
 #include "tests/support/shared_mappings.h"
 
 namespace weft {
@@ -132,14 +131,5 @@ TEST(MpiHostExchange, PoisonEndsAWaitingAllReduce) {
 }  // namespace weft
 
 int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  auto transport = weft::StartMpi();
-  if (!transport.ok()) {
-    std::fprintf(stderr, "%s\n", transport.status().ToString().c_str());
-    return 1;
-  }
-  weft::world = transport->get();
-  const int result = RUN_ALL_TESTS();
-  const absl::Status closed = (*transport)->Close();
-  return closed.code() == absl::StatusCode::kDataLoss ? result : 1;
+  return weft::testing::RunMpiTests(argc, argv, &weft::world, {}, absl::StatusCode::kDataLoss);
 }

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "runtime/mpi_transport.h"
+#include "tests/support/mpi_world.h"
 #include "tests/system/op_row_check.h"
 #include "tests/system/op_row_counts.h"
 #include "tests/system/op_rows.h"
@@ -39,15 +39,4 @@ TEST(MpiOpConformance, ATenthOfEveryTable) {
 }  // namespace
 }  // namespace weft
 
-int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  auto transport = weft::StartMpi();
-  if (!transport.ok()) {
-    std::fprintf(stderr, "%s\n", transport.status().ToString().c_str());
-    return 1;
-  }
-  weft::world = transport->get();
-  int result = RUN_ALL_TESTS();
-  if (!(*transport)->Close().ok()) result = 1;
-  return result;
-}
+int main(int argc, char** argv) { return weft::testing::RunMpiTests(argc, argv, &weft::world); }

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "runtime/mpi_transport.h"
+#include "tests/support/mpi_world.h"
 #include "tests/support/reshard_cases.h"
 #include "tests/support/reshard_run.h"
 
@@ -35,15 +35,4 @@ TEST(MpiReshard, EveryTenthCaseOfTheTable) {
 }  // namespace
 }  // namespace weft
 
-int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  auto transport = weft::StartMpi();
-  if (!transport.ok()) {
-    std::fprintf(stderr, "%s\n", transport.status().ToString().c_str());
-    return 1;
-  }
-  weft::world = transport->get();
-  int result = RUN_ALL_TESTS();
-  if (!(*transport)->Close().ok()) result = 1;
-  return result;
-}
+int main(int argc, char** argv) { return weft::testing::RunMpiTests(argc, argv, &weft::world); }

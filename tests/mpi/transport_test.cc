@@ -1,6 +1,5 @@
 // The MPI transport, and CPU communicators over it, under the same conformance cases as in memory.
 #include <algorithm>
-#include <cstdio>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -8,9 +7,9 @@
 #include "gtest/gtest.h"
 #include "runtime/collective_bytes.h"
 #include "runtime/cpu_communicator.h"
-#include "runtime/mpi_transport.h"
 #include "runtime/rendezvous.h"
 #include "tests/support/collective_cases.h"
+#include "tests/support/mpi_world.h"
 #include "tests/support/transport_cases.h"
 
 namespace weft {
@@ -77,15 +76,6 @@ TEST(MpiTransport, SendsThePredictedBytes) {
 }  // namespace weft
 
 int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
   // Small chunks, so that messages of the cases travel in several.
-  auto transport = weft::StartMpi({.chunk_bytes = 100000});
-  if (!transport.ok()) {
-    std::fprintf(stderr, "%s\n", transport.status().ToString().c_str());
-    return 1;
-  }
-  weft::world = transport->get();
-  int result = RUN_ALL_TESTS();
-  if (!(*transport)->Close().ok()) result = 1;
-  return result;
+  return weft::testing::RunMpiTests(argc, argv, &weft::world, {.chunk_bytes = 100000});
 }

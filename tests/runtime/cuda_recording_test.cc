@@ -4,7 +4,9 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <future>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -58,6 +60,24 @@ TEST_F(CudaRecordingTest, DoesNothingUntilItIsReplayedAndThenTheSameEachTime) {
     ASSERT_TRUE((*recording)->Replay(stream_).ok());
     EXPECT_EQ(Byte(), value);
   }
+}
+
+// Asking a stream that is recorded how it is would end the recording.
+TEST_F(CudaRecordingTest, NobodyMayAskWhileOneRecords) {
+  const auto may_ask = [] {
+    return std::async(std::launch::async,
+                      [] {
+                        const std::unique_lock<std::mutex> lock(CudaRecordingMutex(),
+                                                                std::try_to_lock);
+                        return lock.owns_lock();
+                      })
+        .get();
+  };
+  EXPECT_TRUE(may_ask());
+  ASSERT_TRUE(BeginCudaRecording(stream_).ok());
+  EXPECT_FALSE(may_ask());
+  EXPECT_TRUE(EndCudaRecording(stream_).ok());
+  EXPECT_TRUE(may_ask());
 }
 
 TEST_F(CudaRecordingTest, WhatCannotBeRecordedLeavesTheStreamUsable) {
