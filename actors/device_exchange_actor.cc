@@ -23,9 +23,36 @@ absl::StatusOr<std::unique_ptr<Actor>> DeviceExchangeActor::Create(const ActorCo
   actor->output_ = setup.output;
   actor->workspace_ = setup.workspace;
   actor->pieces_ = std::move(setup.pieces);
-  actor->sends_.reserve(actor->pieces_.sends.size());
-  actor->receives_.reserve(actor->pieces_.receives.size());
+  if (setup.travels) actor->AddExchange(context.plan.actors(index).exchange().tag());
   return actor;
+}
+
+DeviceMessenger::Message DeviceExchangeActor::MessageOf(const ExchangePieces::Piece& piece,
+                                                        const SlotOperand& operand,
+                                                        int64_t offset) const {
+  DeviceMessenger::Message message{piece.peer, piece.copy.bytes(), {}};
+  if (piece.staging >= 0) {
+    message.at.push_back(workspace_ + piece.staging);
+    return message;
+  }
+  for (int64_t firing = 0; firing < operand.period(); ++firing) {
+    message.at.push_back(static_cast<std::byte*>(operand.data(firing)) + offset);
+  }
+  return message;
+}
+
+void DeviceExchangeActor::AddExchange(int tag) {
+  DeviceMessenger::Exchange exchange;
+  exchange.tag = tag;
+  for (const ExchangePieces::Piece& piece : pieces_.sends) {
+    exchange.sends.push_back(MessageOf(piece, input_, piece.copy.from_offset()));
+    bytes_sent_ += piece.copy.bytes();
+  }
+  for (const ExchangePieces::Piece& piece : pieces_.receives) {
+    if (piece.peer == rank_) continue;
+    exchange.receives.push_back(MessageOf(piece, output_, piece.copy.to_offset()));
+  }
+  exchange_ = messenger_->Add(std::move(exchange));
 }
 
 void DeviceExchangeActor::Fire(int64_t firing) {
@@ -48,28 +75,15 @@ absl::Status DeviceExchangeActor::EnqueueFiring(int64_t firing) {
     WEFT_RETURN_IF_ERROR(queue_.FillIdentity(buffer.logical.dtype, monoid_, output,
                                              NumElements(buffer.shape), native));
   }
-  sends_.clear();
-  receives_.clear();
-  int64_t sent = 0;
   for (size_t i = 0; i < pieces_.sends.size(); ++i) {
     const ExchangePieces::Piece& piece = pieces_.sends[i];
-    std::byte* data = input + piece.copy.from_offset();
-    if (piece.staging >= 0) {
-      data = workspace_ + piece.staging;
-      WEFT_RETURN_IF_ERROR(copies_->Copy(static_cast<int>(i), input, data, native));
-    }
-    sends_.push_back({piece.peer, data, piece.copy.bytes()});
-    sent += piece.copy.bytes();
+    if (piece.staging < 0) continue;
+    WEFT_RETURN_IF_ERROR(
+        copies_->Copy(static_cast<int>(i), input, workspace_ + piece.staging, native));
   }
-  for (const ExchangePieces::Piece& piece : pieces_.receives) {
-    if (piece.peer == rank_) continue;
-    std::byte* const data =
-        piece.staging >= 0 ? workspace_ + piece.staging : output + piece.copy.to_offset();
-    receives_.push_back({piece.peer, data, piece.copy.bytes()});
-  }
-  if (!sends_.empty() || !receives_.empty()) {
-    WEFT_RETURN_IF_ERROR(messenger_->Exchange(sends_, receives_, native));
-    CountSent(firing, sent);
+  if (exchange_ >= 0) {
+    WEFT_RETURN_IF_ERROR(messenger_->Run(exchange_, firing, native));
+    CountSent(firing, bytes_sent_);
   }
   for (size_t i = 0; i < pieces_.receives.size(); ++i) {
     const ExchangePieces::Piece& piece = pieces_.receives[i];

@@ -29,6 +29,11 @@ class DeviceExchangeActor final : public Actor {
   void Fire(int64_t firing) override;
   static void Run(void* actor, int64_t firing);
   absl::Status EnqueueFiring(int64_t firing);
+  // Tells the messenger what travels.
+  void AddExchange(int tag);
+  // Where a piece travels from or to: staging, or `offset` bytes into the operand of each firing.
+  DeviceMessenger::Message MessageOf(const ExchangePieces::Piece& piece, const SlotOperand& operand,
+                                     int64_t offset) const;
 
   DeviceQueue& queue_;
   DeviceMessenger* const messenger_;
@@ -37,10 +42,10 @@ class DeviceExchangeActor final : public Actor {
   SlotOperand input_;
   SlotOperand output_;
   ExchangePieces pieces_;
-  std::byte* workspace_ = nullptr;               // of the arena
-  std::unique_ptr<DeviceBoxCopies> copies_;      // of pieces_.sends, then of pieces_.receives
-  std::vector<DeviceMessenger::Message> sends_;  // filled in anew at each firing, as the next
-  std::vector<DeviceMessenger::Message> receives_;
+  std::byte* workspace_ = nullptr;           // of the arena
+  std::unique_ptr<DeviceBoxCopies> copies_;  // of pieces_.sends, then of pieces_.receives
+  int exchange_ = -1;       // number of the messenger's; -1: nothing travels
+  int64_t bytes_sent_ = 0;  // at each firing
 };
 
 }  // namespace weft

@@ -1,7 +1,6 @@
 #include "actors/executor.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -24,17 +23,6 @@ int64_t EntriesOf(const Plan& plan, const Actor& actor) {
   for (int id : actor.def().outputs()) waits += plan.channels(id).consumers_size();
   const int marks = actor.marks_within() ? 0 : 2;
   return waits + actor.tasks() + marks;
-}
-
-// The ranks with which exchanges of the plan exchange anything.
-std::vector<int> PeersOf(const Plan& plan) {
-  std::set<int> peers;
-  for (const ActorDef& actor : plan.actors()) {
-    for (const PieceDef& piece : actor.exchange().sends()) peers.insert(piece.peer());
-    for (const PieceDef& piece : actor.exchange().receives()) peers.insert(piece.peer());
-  }
-  peers.erase(plan.rank());
-  return {peers.begin(), peers.end()};
 }
 
 // Whether an actor of the plan runs kernels on this stream.
@@ -80,7 +68,7 @@ absl::Status Executor::Build() {
     channels_.push_back(std::make_unique<Channel>(def));
   }
   if (device_.queue() != nullptr && transport != nullptr && transport->size() > 1) {
-    WEFT_ASSIGN_OR_RETURN(messenger_, device_.queue()->MakeMessenger(*transport, PeersOf(plan_)));
+    messenger_ = device_.queue()->MakeMessenger(*transport);
   }
   const ActorContext context{
       .plan = plan_,
@@ -101,6 +89,9 @@ absl::Status Executor::Build() {
   for (int a = 0; a < plan_.actors_size(); ++a) {
     WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Actor> actor, MakeActor(context, a));
     actors_.push_back(std::move(actor));
+  }
+  if (messenger_ != nullptr) {
+    WEFT_RETURN_IF_ERROR(Annotate(messenger_->Connect(), "connecting GPUs"));
   }
   for (const StreamDef& def : plan_.streams()) {
     Lane& lane = lanes_.emplace_back();

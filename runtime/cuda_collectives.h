@@ -24,8 +24,7 @@ class CudaCollectives {
   virtual absl::StatusOr<std::unique_ptr<Communicator>> MakeCommunicator(Transport& transport,
                                                                          std::vector<int> ranks,
                                                                          uint32_t tag) = 0;
-  virtual absl::StatusOr<std::unique_ptr<DeviceMessenger>> MakeMessenger(
-      Transport& transport, absl::Span<const int> peers) = 0;
+  virtual std::unique_ptr<DeviceMessenger> MakeMessenger(Transport& transport) = 0;
 };
 
 std::unique_ptr<CudaCollectives> MakeCudaCollectives(Device& device, int ordinal,

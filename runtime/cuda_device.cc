@@ -79,7 +79,7 @@ CudaDevice::CudaDevice(int ordinal, const CudaDeviceFacts& facts)
       memory_bytes_(std::max<int64_t>(facts.free_bytes - kReserveBytes, 1)),
       monitor_(ordinal),
       collectives_(MakeCudaCollectives(*this, ordinal, monitor_)),
-      queue_(std::make_unique<CudaQueue>(*this, *collectives_)) {}
+      queue_(std::make_unique<CudaQueue>(*this, ordinal, monitor_, *collectives_)) {}
 
 CudaDevice::~CudaDevice() { set_state(nullptr); }
 

@@ -1,13 +1,10 @@
-// Collectives over NCCL: groups by their ranks, and messages in the group of all.
-#include <cuda_runtime.h>
-
+// Collectives over NCCL: groups by their ranks, and exchanges in the group of all.
 #include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <numeric>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,8 +12,7 @@
 #include "runtime/cuda_collectives.h"
 #include "runtime/cuda_nccl_communicator.h"
 #include "runtime/cuda_nccl_group.h"
-#include "runtime/cuda_status.h"
-#include "runtime/rendezvous.h"
+#include "runtime/cuda_nccl_messenger.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -24,59 +20,6 @@ namespace {
 
 // Beside those that callers use (runtime/rendezvous.cc has the two before).
 constexpr uint32_t kMessengerTag = Transport::kTagLimit + 2;
-
-class NcclMessenger final : public DeviceMessenger {
- public:
-  explicit NcclMessenger(NcclGroup& group) : group_(group) {}
-
-  absl::Status Exchange(absl::Span<const Message> sends, absl::Span<const Message> receives,
-                        void* native_stream) override {
-    const auto stream = static_cast<cudaStream_t>(native_stream);
-    return group_.Enqueue("exchange", [&](ncclComm_t communicator) {
-      ncclResult_t result = ncclSuccess;
-      for (const Message& m : sends) {
-        if (NcclFails(result)) break;
-        result = ncclSend(m.data, m.bytes, ncclUint8, m.peer, communicator, stream);
-      }
-      for (const Message& m : receives) {
-        if (NcclFails(result)) break;
-        result = ncclRecv(m.data, m.bytes, ncclUint8, m.peer, communicator, stream);
-      }
-      return result;
-    });
-  }
-
- private:
-  NcclGroup& group_;
-};
-
-// What the first messages between ranks need. It is all there before the ranks meet: one that
-// lacks memory says so while the others can still hear it, none of them waiting on its device.
-struct FirstMessages {
-  ~FirstMessages() {
-    if (stream == nullptr) return;
-    (void)cudaStreamSynchronize(stream);  // after an abort too, the device comes to an end
-    (void)cudaStreamDestroy(stream);
-  }
-  absl::Status Prepare(Device& device, absl::Span<const int> peers) {
-    if (peers.empty()) return absl::OkStatus();
-    constexpr int64_t kBytes = 64;
-    const int64_t peer_bytes = kBytes * static_cast<int64_t>(peers.size());
-    WEFT_ASSIGN_OR_RETURN(words, device.Allocate(2 * peer_bytes));
-    std::byte* at = words.data();
-    for (int peer : peers) {
-      sends.push_back({peer, at, kBytes});
-      receives.push_back({peer, at + peer_bytes, kBytes});
-      at += kBytes;
-    }
-    return CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
-                      "cudaStreamCreate");
-  }
-
-  Arena words;
-  std::vector<DeviceMessenger::Message> sends, receives;
-  cudaStream_t stream = nullptr;
-};
 
 class NcclCollectives final : public CudaCollectives {
  public:
@@ -100,16 +43,12 @@ class NcclCollectives final : public CudaCollectives {
     return std::make_unique<NcclCommunicator>(std::move(ranks), rank, *group, device_);
   }
 
-  absl::StatusOr<std::unique_ptr<DeviceMessenger>> MakeMessenger(
-      Transport& transport, absl::Span<const int> peers) override {
-    std::vector<int> everyone(transport.size());
-    std::iota(everyone.begin(), everyone.end(), 0);
-    WEFT_ASSIGN_OR_RETURN(NcclGroup* const group, GroupOf(transport, everyone, kMessengerTag));
-    auto messenger = std::make_unique<NcclMessenger>(*group);
-    const absl::Status status = Annotate(Connect(transport, *messenger, peers), "connecting GPUs");
-    if (status.ok()) return messenger;
-    transport.Poison(status);  // the others wait here, or on their devices
-    return status;
+  std::unique_ptr<DeviceMessenger> MakeMessenger(Transport& transport) override {
+    return std::make_unique<NcclMessenger>(transport, device_, [this, &transport] {
+      std::vector<int> everyone(transport.size());
+      std::iota(everyone.begin(), everyone.end(), 0);
+      return GroupOf(transport, everyone, kMessengerTag);
+    });
   }
 
  private:
@@ -120,23 +59,6 @@ class NcclCollectives final : public CudaCollectives {
       WEFT_ASSIGN_OR_RETURN(group, NcclGroup::Make(transport, ranks, tag, ordinal_, monitor_));
     }
     return group.get();
-  }
-
-  // NCCL connects two ranks at their first message, which waits for both; so let that be now.
-  absl::Status Connect(Transport& transport, NcclMessenger& messenger,
-                       absl::Span<const int> peers) {
-    FirstMessages first;
-    WEFT_RETURN_IF_ERROR(first.Prepare(device_, peers));
-    WEFT_RETURN_IF_ERROR(Barrier(transport));
-    if (peers.empty()) return absl::OkStatus();
-    absl::Status status = messenger.Exchange(first.sends, first.receives, first.stream);
-    while (status.ok()) {
-      const absl::StatusOr<bool> done = CudaStreamDone(first.stream, "the first messages");
-      if (done.ok() && *done) return transport.status();
-      std::this_thread::sleep_for(std::chrono::microseconds(100));
-      status = done.ok() ? transport.status() : done.status();  // poison: the group is aborted
-    }
-    return status;
   }
 
   Device& device_;

@@ -4,6 +4,7 @@
 
 #include "runtime/cuda_box_copies.h"
 #include "runtime/cuda_box_kernels.h"
+#include "runtime/cuda_peer_messenger.h"
 #include "runtime/cuda_recording.h"
 #include "runtime/cuda_status.h"
 
@@ -53,9 +54,8 @@ absl::StatusOr<std::unique_ptr<DeviceBoxCopies>> CudaQueue::Prepare(
   return CudaBoxCopies::Make(device_, copies);
 }
 
-absl::StatusOr<std::unique_ptr<DeviceMessenger>> CudaQueue::MakeMessenger(
-    Transport& transport, absl::Span<const int> peers) {
-  return collectives_.MakeMessenger(transport, peers);
+std::unique_ptr<DeviceMessenger> CudaQueue::MakeMessenger(Transport& transport) {
+  return std::make_unique<PeerMessenger>(transport, device_, ordinal_, monitor_, collectives_);
 }
 
 }  // namespace weft

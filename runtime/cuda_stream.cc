@@ -1,11 +1,11 @@
 #include "runtime/cuda_stream.h"
 
-#include <cuda.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "runtime/cuda_driver.h"
 #include "runtime/cuda_recording.h"
 #include "runtime/cuda_status.h"
 #include "runtime/status.h"
@@ -15,20 +15,6 @@ namespace {
 
 // How often the monitor finds nothing new before it asks CUDA whether the stream still lives.
 constexpr int64_t kLooksBeforeAsking = 250;
-
-using WriteValue = CUresult (*)(CUstream, CUdeviceptr, cuuint64_t, unsigned int);
-
-// The driver's cuStreamWriteValue64, found without linking the driver; nullptr if it has none.
-WriteValue DriverWriteValue() {
-  static const WriteValue function = [] {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult result;
-    const cudaError_t error = cudaGetDriverEntryPointByVersion("cuStreamWriteValue64", &found,
-                                                               12000, cudaEnableDefault, &result);
-    return error == cudaSuccess ? reinterpret_cast<WriteValue>(found) : nullptr;
-  }();
-  return function;
-}
 
 }  // namespace
 
@@ -42,10 +28,7 @@ CudaStream::CudaStream(std::string name, CUstream_st* native, int device, CudaMo
 absl::StatusOr<std::unique_ptr<CudaStream>> CudaStream::Make(std::string name, int device,
                                                              CudaMonitor& monitor, bool urgent) {
   WEFT_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(device), "cudaSetDevice"));
-  if (DriverWriteValue() == nullptr) {
-    return absl::UnimplementedError(
-        "the CUDA driver has no cuStreamWriteValue64; install a newer one");
-  }
+  WEFT_RETURN_IF_ERROR(CheckCudaDriver());
   int least = 0, greatest = 0;
   WEFT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetStreamPriorityRange(&least, &greatest),
                                   "cudaDeviceGetStreamPriorityRange"));
@@ -134,11 +117,7 @@ absl::Status CudaStream::Record(int64_t position) {
 }
 
 absl::Status CudaStream::Signal(int64_t position) {
-  const auto address = reinterpret_cast<CUdeviceptr>(const_cast<int64_t*>(counter_));
-  const CUresult result =
-      DriverWriteValue()(native_, address, static_cast<cuuint64_t>(position), 0);
-  if (result == CUDA_SUCCESS) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("cuStreamWriteValue64: CUDA error ", result));
+  return WriteOnStream(native_, const_cast<int64_t*>(counter_), position);
 }
 
 void CudaStream::Break(const absl::Status& status) {

@@ -41,20 +41,33 @@ class DeviceBoxCopies {
                                void* native_stream) = 0;
 };
 
-// Messages between the ranks of a transport, of memory of the device.
+// Exchanges between the ranks of a transport, of memory of the device. All are known before the
+// first: whoever moves the bytes then knows where they go. The actor thread.
 class DeviceMessenger {
  public:
   struct Message {
     int peer = 0;  // world rank
-    void* data = nullptr;
     int64_t bytes = 0;
+    // Where its bytes lie at firing f: at[f % at.size()].
+    std::vector<void*> at;
+  };
+  // At each firing, what a rank sends to another meets what that one receives from it in an
+  // exchange of the same tag, in the order listed.
+  struct Exchange {
+    int tag = 0;
+    std::vector<Message> sends, receives;
   };
 
   virtual ~DeviceMessenger() = default;
-  // Enqueues all as one: what a rank sends to another meets what that one receives from it in the
-  // order listed. The actor thread. A failure poisons the transport.
-  virtual absl::Status Exchange(absl::Span<const Message> sends, absl::Span<const Message> receives,
-                                void* native_stream) = 0;
+  // An exchange to be run after Connect; answers its number. Tags differ. Memory that it names
+  // stays where it is until the messenger goes.
+  virtual int Add(Exchange exchange) = 0;
+  // Once. Every rank of the transport calls it, in the same order among other calls that make
+  // communicators; blocks until they have met. InvalidArgument where the ranks' exchanges do not
+  // match. A failure poisons the transport.
+  virtual absl::Status Connect() = 0;
+  // Enqueues firing number 0, 1, ... of an exchange and returns. A failure poisons the transport.
+  virtual absl::Status Run(int exchange, int64_t firing, void* native_stream) = 0;
 };
 
 // What was enqueued on a native stream once, to be enqueued again in one call, with the same
@@ -97,11 +110,8 @@ class DeviceQueue {
   // May wait for the device: before steps run, not while they do.
   virtual absl::StatusOr<std::unique_ptr<DeviceBoxCopies>> Prepare(
       absl::Span<const BoxCopy> copies) = 0;
-  // Between this rank and `peers`, world ranks that name this one in turn. Every rank of the
-  // transport calls it, in the same order among other calls that make communicators. Blocks until
-  // they have met.
-  virtual absl::StatusOr<std::unique_ptr<DeviceMessenger>> MakeMessenger(
-      Transport& transport, absl::Span<const int> peers) = 0;
+  // For the exchanges of one plan. `transport` and the device outlive it. Returns at once.
+  virtual std::unique_ptr<DeviceMessenger> MakeMessenger(Transport& transport) = 0;
 };
 
 // Owned by whoever owns the rank (launcher, test); outlives all that it made. Unless said otherwise

@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint32_t kBarrierTag = Transport::kTagLimit;
 constexpr uint32_t kBroadcastTag = Transport::kTagLimit + 1;
+constexpr uint32_t kSwapTag = Transport::kTagLimit + 4;
 
 absl::Status SendAndWait(Transport& transport, int to, const void* data, int64_t bytes) {
   Request request;
@@ -91,6 +92,44 @@ absl::StatusOr<std::vector<std::string>> GatherBytes(Transport& transport, int r
     WEFT_RETURN_IF_ERROR(ReceiveAndWait(transport, rank, gathered[rank].data(), length));
   }
   return gathered;
+}
+
+namespace {
+
+// One message to and from each peer.
+struct Swap {
+  explicit Swap(size_t peers) : sends(peers), receives(peers) {}
+  absl::Status Wait(Transport& transport) {
+    absl::Status status;
+    for (Request& request : receives) status.Update(transport.Wait(request));
+    for (Request& request : sends) status.Update(transport.Wait(request));
+    return status;
+  }
+  std::vector<Request> sends, receives;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> SwapBytes(Transport& transport,
+                                                   absl::Span<const int> peers,
+                                                   absl::Span<const std::string> bytes) {
+  std::vector<int64_t> sizes(peers.size()), theirs(peers.size());
+  Swap lengths(peers.size());
+  for (size_t i = 0; i < peers.size(); ++i) {
+    sizes[i] = static_cast<int64_t>(bytes[i].size());
+    transport.Receive(peers[i], kSwapTag, &theirs[i], sizeof(int64_t), &lengths.receives[i]);
+    transport.Send(peers[i], kSwapTag, &sizes[i], sizeof(int64_t), &lengths.sends[i]);
+  }
+  WEFT_RETURN_IF_ERROR(lengths.Wait(transport));
+  std::vector<std::string> got(peers.size());
+  Swap contents(peers.size());
+  for (size_t i = 0; i < peers.size(); ++i) {
+    got[i].resize(theirs[i]);
+    transport.Receive(peers[i], kSwapTag, got[i].data(), theirs[i], &contents.receives[i]);
+    transport.Send(peers[i], kSwapTag, bytes[i].data(), sizes[i], &contents.sends[i]);
+  }
+  WEFT_RETURN_IF_ERROR(contents.Wait(transport));
+  return got;
 }
 
 }  // namespace weft

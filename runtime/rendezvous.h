@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "runtime/transport.h"
 
 namespace weft {
@@ -23,5 +24,11 @@ absl::Status BroadcastBytes(Transport& transport, int root, std::string* bytes);
 // rank at a time, every rank with the same root.
 absl::StatusOr<std::vector<std::string>> GatherBytes(Transport& transport, int root,
                                                      std::string bytes);
+
+// bytes[i] goes to rank peers[i]; answers what each of them sent here, in that order. `peers`,
+// distinct and not this rank, name this one in turn. Blocks; one thread per rank at a time.
+absl::StatusOr<std::vector<std::string>> SwapBytes(Transport& transport,
+                                                   absl::Span<const int> peers,
+                                                   absl::Span<const std::string> bytes);
 
 }  // namespace weft

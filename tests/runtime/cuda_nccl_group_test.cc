@@ -149,14 +149,13 @@ TEST(CudaNcclGroup, RankThatCannotConnectIsHeardOf) {
     const auto collectives = MakeCudaCollectives(poor, t.rank(), monitor);
     if (t.rank() == 1) poor.Impoverish();
     const auto begin = Clock::now();
-    const int peer = 1 - t.rank();
-    const auto messenger = collectives->MakeMessenger(t, {&peer, 1});
-    ASSERT_FALSE(messenger.ok());
-    EXPECT_TRUE(Contains(messenger.status(), "connecting GPUs: nothing is left"))
-        << messenger.status();
-    EXPECT_EQ(messenger.status().code(), absl::StatusCode::kResourceExhausted);
-    EXPECT_TRUE(Contains(t.status(), "rank 1 failed: connecting GPUs: nothing is left"))
-        << t.status();
+    const auto messenger = collectives->MakeMessenger(t);
+    const DeviceMessenger::Message never{1 - t.rank(), 8, {&poor}};
+    messenger->Add({.tag = 1, .sends = {never}, .receives = {never}});
+    const absl::Status status = messenger->Connect();
+    EXPECT_TRUE(Contains(status, "nothing is left")) << status;
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_TRUE(Contains(t.status(), "rank 1 failed: nothing is left")) << t.status();
     EXPECT_LT(Clock::now() - begin, 3 * kSoon);  // NCCL has begun in that time
   });
 }
@@ -223,17 +222,20 @@ TEST(CudaNcclGroup, OfOneRank) {
     for (int round = 0; round < 2; ++round) {
       const auto device = MustMake(0);
       ASSERT_NE(device, nullptr);
-      const auto messenger = device->queue()->MakeMessenger(t, {});
-      ASSERT_TRUE(messenger.ok()) << messenger.status();
+      CudaMonitor monitor(0);
+      const auto collectives = MakeCudaCollectives(*device, 0, monitor);
+      const auto messenger = collectives->MakeMessenger(t);
       const auto memory = device->Allocate(64);
       const auto stream = device->MakeStream("s", 10, Device::Work::kTransfer);
       ASSERT_TRUE(memory.ok() && stream.ok());
       std::vector<float> values(8, 7), got(8);
       ASSERT_EQ(device->Write(memory->data(), values.data(), 32), absl::OkStatus());
-      const DeviceMessenger::Message send{0, memory->data(), 32};
-      const DeviceMessenger::Message receive{0, memory->data() + 32, 32};
+      const int exchange = messenger->Add({.tag = 1,
+                                           .sends = {{0, 32, {memory->data()}}},
+                                           .receives = {{0, 32, {memory->data() + 32}}}});
+      ASSERT_EQ(messenger->Connect(), absl::OkStatus());
       void* const native = (*stream)->native_stream();
-      EXPECT_EQ((*messenger)->Exchange({&send, 1}, {&receive, 1}, native), absl::OkStatus());
+      EXPECT_EQ(messenger->Run(exchange, 0, native), absl::OkStatus());
       EXPECT_EQ(cudaStreamSynchronize(static_cast<cudaStream_t>(native)), cudaSuccess);
       ASSERT_EQ(device->Read(got.data(), memory->data() + 32, 32), absl::OkStatus());
       EXPECT_EQ(got, values);
@@ -247,10 +249,13 @@ TEST(CudaNcclGroup, OfOneRankIsAborted) {
   testing::RunRanks(1, {}, [](Transport& t) {
     const auto device = MustMake(0);
     ASSERT_NE(device, nullptr);
-    const auto messenger = device->queue()->MakeMessenger(t, {});
-    ASSERT_TRUE(messenger.ok()) << messenger.status();
+    CudaMonitor monitor(0);
+    const auto collectives = MakeCudaCollectives(*device, 0, monitor);
+    const auto messenger = collectives->MakeMessenger(t);
+    const int exchange = messenger->Add({.tag = 1});
+    ASSERT_EQ(messenger->Connect(), absl::OkStatus());
     t.Poison(absl::InternalError("out of luck"));
-    const absl::Status status = (*messenger)->Exchange({}, {}, nullptr);
+    const absl::Status status = messenger->Run(exchange, 0, nullptr);
     EXPECT_TRUE(Contains(status, "rank 0 failed: out of luck")) << status;
   });
 }
