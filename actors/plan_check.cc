@@ -73,6 +73,35 @@ absl::Status CheckDepartures(const Plan& plan) {
   return absl::OkStatus();
 }
 
+// Seconds into a firing at which the message of port number `port` leaves, of which `after` says
+// after how many calls; -1: at the end.
+double SecondsAfter(const ActorDef& actor, const google::protobuf::RepeatedField<int32_t>& after,
+                    int port) {
+  if (port >= after.size() || after[port] >= actor.compute().calls_size()) return -1;
+  double seconds = 0;
+  for (int c = 0; c < after[port]; ++c) seconds += actor.compute().calls(c).seconds();
+  return std::min(seconds, actor.seconds());
+}
+
+// Fills in when messages leave within firings.
+void SetDepartures(const Plan& plan, MarkedGraph& graph) {
+  for (int a = 0; a < plan.actors_size(); ++a) {
+    const ActorDef& actor = plan.actors(a);
+    for (int i = 0; i < actor.outputs_size(); ++i) {
+      const int channel = actor.outputs(i);
+      if (channel < 0 || channel >= plan.channels_size()) continue;  // CheckPorts says so
+      graph.channels[channel].after = SecondsAfter(actor, actor.full_after(), i);
+    }
+    for (int i = 0; i < actor.inputs_size(); ++i) {
+      const int channel = actor.inputs(i);
+      if (channel < 0 || channel >= plan.channels_size()) continue;
+      for (MarkedGraph::Consumer& consumer : graph.channels[channel].consumers) {
+        if (consumer.actor == a) consumer.after = SecondsAfter(actor, actor.free_after(), i);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 MarkedGraph ToMarkedGraph(const Plan& plan) {
@@ -92,13 +121,15 @@ MarkedGraph ToMarkedGraph(const Plan& plan) {
                                  .writes_per_slot = def.writes_per_slot(),
                                  .initial = def.initial()};
     for (const ConsumerDef& consumer : def.consumers()) {
-      channel.consumers.push_back({consumer.actor(), consumer.reads_per_slot()});
+      channel.consumers.push_back(
+          {.actor = consumer.actor(), .reads_per_slot = consumer.reads_per_slot()});
     }
     graph.channels.push_back(std::move(channel));
   }
   for (const StreamDef& def : plan.streams()) {
     graph.lists.emplace_back(def.order().begin(), def.order().end());
   }
+  SetDepartures(plan, graph);
   return graph;
 }
 

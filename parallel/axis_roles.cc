@@ -114,7 +114,9 @@ bool AxisRoles::Splits(int extent, int mesh, int axis, bool per_step) const {
 bool AxisRoles::Allows(const Node& node, const Signature& signature, int axis) const {
   const ValueInfo& result = graph_.info(node.outputs[0]);
   if (RoleOf(result.mesh, axis) == Role::kFree) return true;
-  const bool per_step = result.rate == Rate::kStep;
+  const auto activation = [this](Value v) { return v && IsActivation(v); };
+  const bool per_step = std::none_of(node.inputs.begin(), node.inputs.end(), activation) &&
+                        std::none_of(node.outputs.begin(), node.outputs.end(), activation);
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     if (!node.inputs[i] || !signature.inputs[i].is_split()) continue;
     const int extent = Extent(node.inputs[i], signature.inputs[i].dim());
@@ -132,9 +134,18 @@ bool AxisRoles::AllowsHome(Value value, Sbp sbp, int axis) const {
   const ValueInfo& info = graph_.info(value);
   if (RoleOf(info.mesh, axis) == Role::kFree || !sbp.is_split()) return true;
   if (RoleOf(info.mesh, axis) == Role::kData && is_variable_[value.id] && !is_state_[value.id]) {
-    return false;
+    return shard_states_;
   }
   return Splits(Extent(value, sbp.dim()), info.mesh, axis, is_variable_[value.id]);
+}
+
+bool AxisRoles::IsActivation(Value value) const {
+  const ValueInfo& info = graph_.info(value);
+  if (info.rate == Rate::kStep) return false;
+  for (int d = 0; d < info.spec.rank(); ++d) {
+    if (in_input_[Extent(value, d)]) return true;
+  }
+  return info.spec.rank() == 0;
 }
 
 uint64_t AxisRoles::AskedSplits(Value value) const {

@@ -31,6 +31,9 @@ class AxisRoles {
   bool Allows(const Node& node, const Signature& signature, int axis) const;
   // Whether an input or variable without annotation may lie so on `axis` of its mesh.
   bool AllowsHome(Value value, Sbp sbp, int axis) const;
+  // Whether the value is made anew for each microbatch's rows, rather than of weights alone (as
+  // their gradients are).
+  bool IsActivation(Value value) const;
   // The splits of the value that annotations of activations ask for: bit axis * 8 + dimension.
   uint64_t AskedSplits(Value value) const;
   // Whether the variable is to be split over `axis` if it can be.

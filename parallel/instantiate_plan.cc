@@ -276,14 +276,9 @@ class PlanMaker {
     }
     def->set_workspace_offset(memory_->workspaces[a][c]);
     def->set_workspace_bytes(sizes_.workspaces[a][c]);
-  }
-
-  double Seconds(const LoweredActor& actor) const {
-    int64_t ticks = 0;
-    for (const LoweredCall& call : actor.calls) {
-      ticks += CallTicks(graph_, program_.cost, call, index_[actor.to_mesh]);
-    }
-    return static_cast<double>(ticks) / kTicksPerSecond;
+    const int64_t ticks =
+        CallTicks(graph_, program_.cost, call, index_[lowered_.actors[a].to_mesh]);
+    def->set_seconds(static_cast<double>(ticks) / kTicksPerSecond);
   }
 
   absl::Status AddReshard(int a, ActorDef* def) {
@@ -324,12 +319,12 @@ class PlanMaker {
     def->set_firings_per_step(actor.firings);
     def->mutable_inputs()->Assign(actor.inputs.begin(), actor.inputs.end());
     def->mutable_outputs()->Assign(actor.outputs.begin(), actor.outputs.end());
-    def->set_seconds(Seconds(actor));
     switch (actor.kind) {
       case LoweredActor::Kind::kCompute:
         def->mutable_compute();
         for (size_t c = 0; c < actor.calls.size(); ++c) {
           AddCall(a, c, ports, def->mutable_compute());
+          def->set_seconds(def->seconds() + def->compute().calls().rbegin()->seconds());
         }
         return absl::OkStatus();
       case LoweredActor::Kind::kReshard: return AddReshard(a, def);

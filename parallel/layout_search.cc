@@ -93,7 +93,7 @@ void LayoutSearch::SetUpValues() {
     const ValueInfo& info = graph_.values[v];
     ValueState& value = values_[v];
     value.weight = info.rate == Rate::kMicrobatch ? context_.microbatches * kMicrobatchBias : 1;
-    value.strict = info.rate == Rate::kMicrobatch;
+    value.strict = roles_.IsActivation(Value{static_cast<int>(v)});
     if (value.strict) value.asked_splits = roles_.AskedSplits(Value{static_cast<int>(v)});
     value.annotated = info.annotation.has_value();
     if (value.annotated) value.home = table_.Intern(info.spec, info.mesh, *info.annotation);

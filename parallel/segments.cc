@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -100,6 +101,66 @@ std::vector<int64_t> LeavingBytes(const Graph& graph) {
   return leaving;
 }
 
+// Whether work of the same microbatch goes on with what the conversion makes.
+bool IsAwaited(const Graph& graph, const std::vector<std::vector<int>>& readers, int conversion) {
+  for (Value v : graph.nodes[conversion].outputs) {
+    for (int n : readers[v.id]) {
+      const Node& reader = graph.nodes[n];
+      if (reader.is_reshard()) {
+        if (IsAwaited(graph, readers, n)) return true;
+      } else if (IsMicrobatch(graph, reader) && !reader.op->sums_microbatches) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+// Puts first what awaited conversions take, so that other work (gradients of weights) runs while
+// they do. Otherwise keeps the order.
+class AwaitedFirst {
+ public:
+  AwaitedFirst(const Graph& graph, const std::vector<std::vector<int>>& predecessors)
+      : graph_(graph), predecessors_(predecessors), readers_(graph.values.size()) {
+    for (size_t n = 0; n < graph.nodes.size(); ++n) {
+      for (Value v : graph.nodes[n].inputs) {
+        if (v) readers_[v.id].push_back(static_cast<int>(n));
+      }
+    }
+  }
+
+  void Order(std::vector<int>& nodes) const {
+    std::set<int> left(nodes.begin(), nodes.end());
+    std::vector<int> order;
+    for (int n : nodes) {
+      if (IsTaken(n)) Take(n, left, order);
+    }
+    for (int n : nodes) Take(n, left, order);
+    nodes = std::move(order);
+  }
+
+ private:
+  bool IsTaken(int n) const {
+    for (Value v : graph_.nodes[n].outputs) {
+      for (int reader : readers_[v.id]) {
+        if (graph_.nodes[reader].is_reshard() && IsAwaited(graph_, readers_, reader)) return true;
+      }
+    }
+    return false;
+  }
+
+  // The node behind those of the segment that it needs.
+  void Take(int n, std::set<int>& left, std::vector<int>& order) const {
+    if (left.erase(n) == 0) return;
+    for (int p : predecessors_[n]) Take(p, left, order);
+    order.push_back(n);
+  }
+
+  const Graph& graph_;
+  const std::vector<std::vector<int>>& predecessors_;
+  std::vector<std::vector<int>> readers_;  // by value
+};
+
 }  // namespace
 
 absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microbatches,
@@ -151,7 +212,11 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microb
     segment.nodes.push_back(n);
   }
   std::vector<Segment> result;
-  for (auto& [key, segment] : segments) result.push_back(std::move(segment));
+  const AwaitedFirst awaited_first(graph, predecessors);
+  for (auto& [key, segment] : segments) {
+    if (segment.microbatch) awaited_first.Order(segment.nodes);
+    result.push_back(std::move(segment));
+  }
   return result;
 }
 

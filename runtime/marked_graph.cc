@@ -42,28 +42,37 @@ class Run {
   struct Unit {
     std::vector<int> members;
     int ready = 0;  // members with their slots at hand
-    int priority = 0;
+    double priority = 0;
     double arrival = 0;
-    double start = 0;
   };
-  // Order of ready units: priority, arrival, sequence.
-  using Key = std::tuple<int, double, int>;
+  // Order of ready units: round, priority, arrival, sequence.
+  using Key = std::tuple<int64_t, double, double, int>;
   struct StreamState {
     bool busy = false;
     int64_t position = 0;  // in the list, over all steps
     std::set<Key> ready;   // without lists
   };
-  struct End {
+  // The end of a unit's firing, or before it a message of one of its members.
+  struct Event {
     double time;
     int64_t sequence;
     int unit;
-    bool operator>(const End& o) const {
+    Port message;  // of no channel (-1): the end
+    bool operator>(const Event& o) const {
       return std::tie(time, sequence) > std::tie(o.time, o.sequence);
     }
   };
 
   Key KeyOf(int unit) const {
-    return {-units_[unit].priority, units_[unit].arrival, units_[unit].members[0]};
+    const int first = units_[unit].members[0];
+    const MarkedGraph::Actor& def = graph_.actors[first];
+    const int64_t round = def.round + actors_[first].fired % def.firings_per_step;
+    return {round, -units_[unit].priority, units_[unit].arrival, first};
+  }
+  // Seconds into a firing at which the port's message leaves; -1: at its end.
+  double After(const Port& port) const {
+    const MarkedGraph::Channel& c = graph_.channels[port.channel];
+    return port.consumer < 0 ? c.after : c.consumers[port.consumer].after;
   }
   int64_t Freed(int channel) const;
   bool PortOpen(const Port& port) const;
@@ -82,7 +91,7 @@ class Run {
   std::vector<Unit> units_;
   std::vector<StreamState> streams_;
   std::vector<int> touched_;  // streams that may start something
-  std::priority_queue<End, std::vector<End>, std::greater<End>> ends_;
+  std::priority_queue<Event, std::vector<Event>, std::greater<Event>> events_;
   int64_t sequence_ = 0;
   Schedule schedule_;
 };
@@ -145,7 +154,7 @@ int Run::NextUnitOf(int stream) const {
     return head < 0 ? -1 : actors_[head].unit;
   }
   if (streams_[stream].ready.empty()) return -1;
-  return actors_[std::get<2>(*streams_[stream].ready.begin())].unit;
+  return actors_[std::get<3>(*streams_[stream].ready.begin())].unit;
 }
 
 void Run::Look(int actor, double now) {
@@ -183,10 +192,13 @@ void Run::TryStart(int stream, double now) {
     actors_[member].ready = false;
     actors_[member].running = true;
     schedule_.streams[s].push_back({member, actors_[member].fired, now, now + seconds});
+    for (const Port& port : actors_[member].ports) {
+      const double after = After(port);
+      if (after >= 0) events_.push({now + after, sequence_++, next, port});
+    }
   }
   unit.ready = 0;
-  unit.start = now;
-  ends_.push({now + seconds, sequence_++, next});
+  events_.push({now + seconds, sequence_++, next, {-1, -1}});
 }
 
 void Run::Deliver(const Port& port, double now) {
@@ -215,7 +227,9 @@ void Run::Finish(int unit, double now) {
     streams_[stream].busy = false;
     ++streams_[stream].position;
     touched_.push_back(stream);
-    for (const Port& port : a.ports) Deliver(port, now);
+    for (const Port& port : a.ports) {
+      if (After(port) < 0) Deliver(port, now);
+    }
   }
   for (int member : units_[unit].members) Look(member, now);
 }
@@ -293,13 +307,17 @@ Schedule Run::Go() {
     for (int s : touched) {
       if (!streams_[s].busy) TryStart(s, now);
     }
-    if (ends_.empty()) break;
-    now = ends_.top().time;
-    while (!ends_.empty() && ends_.top().time == now) {
-      const int unit = ends_.top().unit;
-      ends_.pop();
-      left -= static_cast<int64_t>(units_[unit].members.size());
-      Finish(unit, now);
+    if (events_.empty()) break;
+    now = events_.top().time;
+    while (!events_.empty() && events_.top().time == now) {
+      const Event event = events_.top();
+      events_.pop();
+      if (event.message.channel >= 0) {
+        Deliver(event.message, now);
+        continue;
+      }
+      left -= static_cast<int64_t>(units_[event.unit].members.size());
+      Finish(event.unit, now);
     }
     schedule_.seconds = now;
   }

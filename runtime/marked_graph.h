@@ -18,8 +18,11 @@ struct MarkedGraph {
     std::string name;
     int stream = 0;
     int firings_per_step = 1;
-    double seconds = 0;  // of one firing
-    int priority = 0;    // higher goes first; lists overrule it
+    double seconds = 0;    // of one firing
+    // Who goes first of those that are ready, where no lists say: the lower round (that of a step's
+    // first firing; each further firing is a round later), then the higher priority.
+    int round = 0;
+    double priority = 0;
     // Actors of one group (>= 0) fire together: the members of a collective, each on a stream of its
     // own, all with the same firings_per_step.
     int group = -1;
@@ -27,6 +30,7 @@ struct MarkedGraph {
   struct Consumer {
     int actor = 0;
     int reads_per_slot = 1;
+    double after = -1;  // seconds into a firing, at which the slot is given back; -1: at its end
   };
   // As ChannelDef in runtime/plan.proto.
   struct Channel {
@@ -36,12 +40,13 @@ struct MarkedGraph {
     int slots = 1;
     int writes_per_slot = 1;
     int initial = 0;
+    double after = -1;  // seconds into the producer's firing, at which it is full; -1: at its end
   };
   std::vector<Actor> actors;
   std::vector<Channel> channels;
   int streams = 0;
-  // Per stream, actors in firing order over one step. Empty: ready actors fire by (priority, arrival,
-  // position in `actors`). A stream holds itself free for the first group in that order.
+  // Per stream, actors in firing order over one step. Empty: ready actors fire by (round, priority,
+  // arrival, position in `actors`). A stream holds itself free for the first group in that order.
   std::vector<std::vector<int>> lists;
 };
 
@@ -64,7 +69,7 @@ struct Schedule {
 // every channel returns to its initial marking at the end of a step.
 absl::Status Check(const MarkedGraph& graph);
 
-// Runs `steps` steps of a graph that passed Check, with messages that arrive when work ends and no gap
+// Runs `steps` steps of a graph that passed Check, with messages that arrive when they leave and no gap
 // between steps. O(n log n) in firings and messages. Pure; any thread.
 Schedule RunMarkedGraph(const MarkedGraph& graph, int steps);
 

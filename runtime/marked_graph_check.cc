@@ -14,12 +14,15 @@ absl::Status Invalid(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
 }
 
-absl::Status CheckRate(const MarkedGraph& graph, int actor, int rate, const char* what,
-                       int64_t* slots_per_step) {
+absl::Status CheckPort(const MarkedGraph& graph, int actor, int rate, double after,
+                       const char* what, int64_t* slots_per_step) {
   if (actor < 0 || actor >= static_cast<int>(graph.actors.size())) {
     return Invalid(what, " actor ", actor, " of ", graph.actors.size());
   }
   const MarkedGraph::Actor& a = graph.actors[actor];
+  if (after > a.seconds) {
+    return Invalid(what, " `", a.name, "` lets go ", after, " s into a firing of ", a.seconds, " s");
+  }
   if (rate < 1 || a.firings_per_step % rate != 0) {
     return Invalid(what, " `", a.name, "` takes ", rate, " firings a slot, which does not divide its ",
                    a.firings_per_step, " firings a step");
@@ -32,12 +35,12 @@ absl::Status CheckChannel(const MarkedGraph& graph, const MarkedGraph::Channel& 
   if (c.slots < 1) return Invalid(c.slots, " slots");
   if (c.initial < 0 || c.initial > c.slots) return Invalid(c.initial, " of ", c.slots, " slots full");
   int64_t written = 0;
-  WEFT_RETURN_IF_ERROR(CheckRate(graph, c.producer, c.writes_per_slot, "producer", &written));
+  WEFT_RETURN_IF_ERROR(CheckPort(graph, c.producer, c.writes_per_slot, c.after, "producer", &written));
   for (size_t i = 0; i < c.consumers.size(); ++i) {
     const MarkedGraph::Consumer& consumer = c.consumers[i];
     int64_t read = 0;
     WEFT_RETURN_IF_ERROR(
-        CheckRate(graph, consumer.actor, consumer.reads_per_slot, "consumer", &read));
+        CheckPort(graph, consumer.actor, consumer.reads_per_slot, consumer.after, "consumer", &read));
     if (read != written) {
       return Invalid("a step fills ", written, " slots but consumer `",
                      graph.actors[consumer.actor].name, "` empties ", read);
