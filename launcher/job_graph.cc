@@ -185,7 +185,10 @@ CompileOptions CompileOptionsOf(const Job& job) {
   CompileOptions options;
   options.microbatches = static_cast<int>(job.train().microbatches());
   options.memory_bytes = job.train().memory_bytes();
-  if (job.train().device() == Job::Train::CUDA) options.device = DeviceKind::kCuda;
+  if (job.train().device() == Job::Train::CUDA) {
+    options.device = DeviceKind::kCuda;
+    options.cost = CostModel::OfGpus();
+  }
   switch (job.plan().shard_states()) {
     case Job::Plan::WHEN_SHORT: break;
     case Job::Plan::ALWAYS: options.shard_states = CompileOptions::ShardStates::kAlways; break;

@@ -22,7 +22,7 @@ struct CompileOptions {
   int64_t memory_bytes = 0;  // what arena and variables of a rank may take together; 0: no bound
   // Whether optimizer states are split over mesh axes named "data": where the bound asks for it.
   enum class ShardStates : uint8_t { kWhenShort, kAlways, kNever };
-  ShardStates shard_states = ShardStates::kWhenShort;
+  ShardStates shard_states = ShardStates::kAlways;
   ConversionLimits conversions;
 };
 

@@ -4,6 +4,15 @@
 
 namespace weft {
 
+CostModel CostModel::OfGpus() {
+  CostModel cost;
+  cost.flops_per_second = 6.5e14;
+  cost.memory_bytes_per_second = 3.5e12;
+  cost.link_bytes_per_second = 3.5e11;
+  cost.link_latency = 1e-5;
+  return cost;
+}
+
 double CostModel::Seconds(const Cost& cost) const {
   return std::max(cost.flops / flops_per_second, cost.bytes / memory_bytes_per_second);
 }

@@ -36,6 +36,9 @@ struct CostModel {
   double link_latency = 2e-5;             // seconds per message
   std::vector<Group> groups;              // where links differ from that; each axis and size once
 
+  // GPUs of one host (docs/costs.md); the defaults above are a CPU rank's.
+  static CostModel OfGpus();
+
   // A firing's time by the roofline: the slower of arithmetic and memory.
   double Seconds(const Cost& cost) const;
   // The link of all ranks that no group speaks of.

@@ -48,7 +48,7 @@ class RandomProgram {
                               .stream = actor.rank * streams_ + actor.stream,
                               .firings_per_step = actor.firings,
                               .seconds = 1e-3 * static_cast<double>(1 + random_() % 100),
-                              .priority = static_cast<int>(random_() % 4),
+                              .priority = static_cast<double>(random_() % 4),
                               .group = actor.group});
     }
     for (const Channel& channel : channels_) {
