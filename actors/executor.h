@@ -134,6 +134,9 @@ class Executor {
   int64_t EndOf(const Lane& lane, int64_t launch, size_t entry) const {
     return lane.ends[launch % (kStepsAhead + 1) * lane.order.size() + entry];
   }
+  // Whether the lane's stream has as much before it as it may, and waiting until it has less.
+  bool IsFull(const Lane& lane) const;
+  absl::Status AwaitRoom(const Lane& full);
   // Hands out the stall report if one was asked for.
   void ServeReport();
   // One look at progress, deadline and requests while waiting. False once waiting is useless.

@@ -67,12 +67,15 @@ absl::StatusOr<MeshChoice> ChooseMesh(const OpRegistry& ops, const FieldOrigins&
   WEFT_ASSIGN_OR_RETURN(const int ranks, AutoMeshRanks(*job));
   const CostModel cost =
       cluster != nullptr ? CostModelOf(*cluster, ranks) : CompileOptionsOf(*job).cost;
+  // Where the job does not say how states lie, both ways are tried.
+  const bool open =
+      !job->plan().has_shard_states() || job->plan().shard_states() == Job::Plan::WHEN_SHORT;
   std::optional<absl::StatusCode> refused;
   for (int model = 1; model <= ranks; ++model) {
     if (ranks % model != 0) continue;
     const int data = ranks / model;
-    const bool may_shard = data > 1 && job->plan().shard_states() == Job::Plan::WHEN_SHORT;
-    for (const bool shards : {false, true}) {
+    const bool may_shard = data > 1 && open;
+    for (const bool shards : {true, false}) {
       if (shards && !may_shard) continue;
       Job candidate = *job;
       candidate.set_mesh(MeshText(data, model));
@@ -105,7 +108,10 @@ absl::StatusOr<MeshChoice> ChooseMesh(const OpRegistry& ops, const FieldOrigins&
     return absl::Status(*refused, text);
   }
   job->set_mesh(best.mesh);
-  if (best.shards_states) job->mutable_plan()->set_shard_states(Job::Plan::ALWAYS);
+  if (open) {
+    job->mutable_plan()->set_shard_states(best.shards_states ? Job::Plan::ALWAYS
+                                                             : Job::Plan::NEVER);
+  }
   return choice;
 }
 

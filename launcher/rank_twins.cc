@@ -14,6 +14,7 @@
 #include "parallel/instantiate_reshard.h"
 #include "parallel/reshard_step.h"
 #include "runtime/box_proto.h"
+#include "runtime/exchange_pieces.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -22,9 +23,13 @@ namespace {
 // What tells one kind of ranks from another, as numbers.
 using Signature = std::vector<int64_t>;
 
+ExchangeSide SideOf(const TensorSpec& spec, const Layout& layout, const Mesh& mesh, int index) {
+  return {.present = true, .box = BoxOf(spec.shape, layout, mesh, index), .dtype = spec.dtype};
+}
+
 // A rank's part in one conversion.
 struct Part {
-  Signature cost;          // seconds sending and receiving, bytes sent
+  Signature cost;          // seconds sending and receiving, bytes sent, bytes staged
   std::vector<int> peers;  // ranks that fire with it, with repetition
 };
 
@@ -118,11 +123,22 @@ class TwinFinder {
     } else if (reshard.exchange) {
       *actor->mutable_exchange() = *std::move(reshard.exchange);
     }
+    int64_t staged = 0;
+    if (actor->has_exchange()) {
+      const int target = step.to_mesh.IndexOf(rank);
+      ExchangeSide from, to;
+      if (source >= 0) from = SideOf(spec, step.from, step.from_mesh, source);
+      if (target >= 0) to = SideOf(spec, step.to, step.to_mesh, target);
+      WEFT_ASSIGN_OR_RETURN(
+          const ExchangePieces pieces,
+          PiecesOf(actor->exchange(), rank, static_cast<int>(kind_.size()), from, to));
+      staged = pieces.workspace_bytes;
+    }
     WEFT_ASSIGN_OR_RETURN(const std::vector<PlanMessage> messages, MessagesOf(plan, 0));
     for (const PlanMessage& message : messages) part.peers.push_back(message.peer);
     const MessageCost cost = CostOf(messages, rank, links_);
     part.cost = {std::bit_cast<int64_t>(cost.sending), std::bit_cast<int64_t>(cost.receiving),
-                 cost.bytes_sent};
+                 cost.bytes_sent, staged};
     return part;
   }
 

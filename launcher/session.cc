@@ -1,10 +1,13 @@
 #include "launcher/session.h"
 
+#include <algorithm>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "launcher/machine_memory.h"
+#include "launcher/make_contents.h"
 #include "runtime/logging.h"
 #include "runtime/mpi_transport.h"
 #include "runtime/status.h"
@@ -63,10 +66,10 @@ absl::Status Session::Initialise(const Variable& variable, VariableStore::Entry&
     WEFT_ASSIGN_OR_RETURN(host, Arena::Allocate(entry.memory.bytes()));
     output.data = host.data();
   }
-  KernelContext context;
-  context.outputs = absl::MakeConstSpan(&output, 1);
-  context.attrs = &variable.init_attrs;
-  WEFT_RETURN_IF_ERROR(kernel(context));
+  const int ranks_here = StartedByMpi() ? LaunchedLocalRanks() : size();
+  const int threads =
+      std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / ranks_here);
+  WEFT_RETURN_IF_ERROR(MakeContents(kernel, variable.init_attrs, output, threads));
   return on_host ? absl::OkStatus() : variables_.SetContents(entry, host.data());
 }
 

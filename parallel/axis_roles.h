@@ -17,7 +17,8 @@ namespace weft {
 //
 //   data   splits rows: the extents of the first dimensions of microbatch inputs. Variables and
 //          what is made of them alone (casts, optimizers) are whole on it; with `shard_states`
-//          states are split instead, and the optimizer with them (ZeRO-1, arXiv 1910.02054).
+//          states are split instead, and the optimizer with them (ZeRO-1, arXiv 1910.02054), and
+//          parameters and their gradients may be.
 //   model  splits whatever no input has: no rows, no sequence.
 //
 // An annotation that splits a value over an axis allows that extent there, whatever the role: of a

@@ -87,6 +87,18 @@ class Inserter {
     }
   }
 
+  // What split states ask for: parameters, or what is made of them alone, whole for their use.
+  bool GathersParameter(Value value, const ReshardStep& step) const {
+    if (!context_.shard_states || !step.same_mesh()) return false;
+    if (graph_.info(value).rate != Rate::kStep) return false;
+    for (size_t a = 0; a < step.from.size(); ++a) {
+      if (step.from[a] == step.to[a]) continue;
+      const bool gathers = step.from[a].is_split() && step.to[a].is_broadcast();
+      if (!gathers || step.from_mesh.axes()[a].name != "data") return false;
+    }
+    return true;
+  }
+
   void Report(Value value, const ReshardStep& step, const std::string& reason) {
     if (context_.conversions == nullptr) return;
     const ValueInfo& info = graph_.info(value);
@@ -103,7 +115,7 @@ class Inserter {
     row.bytes = it->second;
     row.seconds = StepSeconds(step, info.spec, context_.cost);
     row.microbatch = info.rate == Rate::kMicrobatch;
-    row.asked = reason == "annotation";
+    row.asked = reason == "annotation" || GathersParameter(value, step);
     for (size_t a = 0; a < step.from.size(); ++a) {
       const bool stays = step.same_mesh() && step.to[a].is_partial();
       row.sums = row.sums || (step.from[a].is_partial() && !stays);

@@ -22,7 +22,7 @@ absl::Status OverBudget(int rank, int64_t budget, int64_t arena, int64_t variabl
     absl::StrAppend(&text, i > 0 ? ", " : " ", holders[i].name, " ", HumanBytes(holders[i].bytes));
   }
   absl::StrAppend(&text,
-                  variables > arena
+                  variables > std::min(arena, budget)
                       ? ". Use a smaller model, or split the parameters over more ranks "
                         "(mesh axis model)"
                       : ". Use more train.microbatches or a shorter data.sequence, or split "

@@ -70,7 +70,7 @@ TEST_F(DecoderLayouts, MegatronWithoutAnnotations) {
   };
   for (const Case& c : {Case{"model:2", 1, 2}, Case{"model:4", 1, 4}, Case{"data:2,model:2", 2, 2},
                         Case{"data:2,model:4", 2, 4}}) {
-    const Job job = MakeJob(c.mesh);
+    const Job job = MakeJob(c.mesh, "plan { shard_states: NEVER }");
     const absl::StatusOr<Program> program = CompileWithoutAnnotations(job, CompileOptionsOf(job));
     ASSERT_TRUE(program.ok()) << program.status();
     const std::string data = c.data > 1 ? "data:B, " : "";
@@ -127,7 +127,7 @@ TEST_F(DecoderLayouts, MegatronWithoutAnnotations) {
 }
 
 TEST_F(DecoderLayouts, StatesAreSplitWhereMemoryIsShort) {
-  const Job job = MakeJob("data:4");
+  const Job job = MakeJob("data:4", "plan { shard_states: WHEN_SHORT }");
   const absl::StatusOr<Program> whole = CompileWithoutAnnotations(job, CompileOptionsOf(job));
   ASSERT_TRUE(whole.ok()) << whole.status();
   EXPECT_EQ(LayoutOf(*whole, "head.m"), "[data:B]");
@@ -141,21 +141,21 @@ TEST_F(DecoderLayouts, StatesAreSplitWhereMemoryIsShort) {
   ASSERT_TRUE(enough.ok()) << enough.status();
   EXPECT_EQ(LayoutOf(*enough, "head.m"), "[data:B]");
 
-  // A third of the variables' bytes are parameters; of the states three quarters go.
+  // Of states and parameters three quarters go.
   options.memory_bytes = needed - VariableBytes(*plan) / 3;
   const absl::StatusOr<Program> split = CompileWithoutAnnotations(job, options);
   ASSERT_TRUE(split.ok()) << split.status();
   const absl::StatusOr<Plan> smaller = InstantiatePlan(*split, 0);
   ASSERT_TRUE(smaller.ok()) << smaller.status();
-  EXPECT_EQ(LayoutOf(*split, "head"), "[data:B]");
+  EXPECT_EQ(LayoutOf(*split, "head"), "[data:S(0)]");
   EXPECT_EQ(LayoutOf(*split, "head.m"), "[data:S(0)]");
   EXPECT_EQ(LayoutOf(*split, "head.v"), "[data:S(0)]");
   EXPECT_EQ(LayoutOf(*split, "layers.0.mlp.up.m"), "[data:S(0)]");
-  // The gradient comes by reduce-scatter, the parameter goes back by all-gather: as many bytes as
-  // an all-reduce.
+  // The gradient comes by reduce-scatter, the parameter is all-gathered for its use: as many bytes
+  // as an all-reduce.
   int64_t scattered = 0, gathered = 0, reduced = 0;
   for (const Conversion& c : split->conversions) {
-    if (c.consumer == "update of head") gathered += c.bytes;
+    if (c.value == "head") gathered += c.bytes;
     if (c.from == "[data:P(sum)]" && c.to == "[data:S(0)]") scattered += c.bytes;
     if (c.how == "all-reduce over data") reduced += c.bytes;
   }
@@ -172,21 +172,16 @@ TEST_F(DecoderLayouts, StatesAreSplitWhereMemoryIsShort) {
 }
 
 TEST_F(DecoderLayouts, ForbiddenAndBudgetedConversionsAreListed) {
-  // Partial sums may be completed, but split states are gathered into parameters unasked.
-  // Of a large vocabulary the embedding's gradient would be computed from gathered rows.
-  const auto small = [](const char* plan) {
-    Job job = MakeJob("data:2", plan);
-    job.mutable_model()->mutable_decoder()->set_vocab(128);
-    return job;
-  };
-  Job job = small("plan { forbid_conversions: true }");
+  // Partial sums may be completed, and parameters gathered that split states ask for. Of a large
+  // vocabulary the embedding's gradient is computed from gathered rows, which nobody asked for.
+  Job job = MakeJob("data:2", "plan { forbid_conversions: true }");
+  job.mutable_model()->mutable_decoder()->set_vocab(128);
   EXPECT_TRUE(CompileWithoutAnnotations(job, CompileOptionsOf(job)).ok());
-  job = small("plan { forbid_conversions: true shard_states: ALWAYS }");
+  job = MakeJob("data:2", "plan { forbid_conversions: true shard_states: NEVER }");
   absl::Status status = CompileWithoutAnnotations(job, CompileOptionsOf(job)).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("plan.forbid_conversions"));
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr("for update of layers.0.mlp.gate: [data:S(0)] to [data:B]"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("for grad.embedding_grad: "));
   EXPECT_THAT(std::string(status.message()), HasSubstr(" a step"));
 
   job = MakeJob("model:2", "plan { conversion_bytes: 1000000 }");
@@ -285,7 +280,7 @@ TEST_F(DecoderLayouts, LargeVocabularySplitsTheHead) {
     const absl::StatusOr<Program> program = CompileWithoutAnnotations(job, CompileOptionsOf(job));
     ASSERT_TRUE(program.ok()) << program.status();
     const bool data = std::string(mesh) != "model:4";
-    EXPECT_EQ(LayoutOf(*program, "head"), data ? "[data:B, model:S(0)]" : "[model:S(0)]");
+    EXPECT_EQ(LayoutOf(*program, "head"), data ? "[data:S(1), model:S(0)]" : "[model:S(0)]");
     int statistics = 0;
     for (const Conversion& c : program->conversions) {
       if (!c.microbatch) continue;
