@@ -20,7 +20,7 @@ TEST(MakeContentsTest, ThreadsDoNotShow) {
   rows.Append({5, 1400});
   rows.Append({1600, 3001});
   box.dims[1] = rows;
-  const OpDef* normal = ops.Find("normal");
+  const OpDef* normal = ops.Find("random_normal");
   ASSERT_NE(normal, nullptr);
   Attrs attrs;
   for (const auto& [name, value] : normal->attrs) attrs.Set(name, value);
