@@ -66,14 +66,14 @@ void Scatter(const EinsumPacking& packing, const T* from, bool adds, T* to) {
   });
 }
 
-template <typename T>
-absl::Status Contract(const EinsumPlan& plan, const T* a, const T* b, bool adds, T* c) {
+template <typename T, typename C>
+absl::Status Contract(const EinsumPlan& plan, const T* a, const T* b, bool adds, C* c) {
   const GemmSize size{plan.m.extent, plan.n.extent, plan.k.extent};
   absl::InlinedVector<int64_t, 6> index(plan.batch.size(), 0);
   while (true) {
     WEFT_RETURN_IF_ERROR(Gemm(size, 1, Matrix<const T>{a, plan.m.a, plan.k.a},
                               Matrix<const T>{b, plan.k.b, plan.n.b}, adds,
-                              Matrix<T>{c, plan.m.c, plan.n.c}));
+                              Matrix<C>{c, plan.m.c, plan.n.c}));
     int d = static_cast<int>(plan.batch.size()) - 1;
     for (; d >= 0; --d) {
       const EinsumDim& dim = plan.batch[d];
@@ -105,27 +105,33 @@ bool StartsFromContents(const KernelContext& k) {
   return true;
 }
 
+// Operands of type T, a result of type C.
+template <typename T, typename C>
+absl::Status EinsumOf(const KernelContext& k, const EinsumPlan& plan) {
+  const Operand& out = k.out(0);
+  const bool adds = StartsFromContents<C>(k);
+  if (plan.empty) {  // all bits zero is 0 in every float type
+    if (!adds) std::memset(out.data, 0, out.elements() * sizeof(C));
+    return absl::OkStatus();
+  }
+  char* scratch = static_cast<char*>(k.workspace);
+  const T* a = Packed<T>(plan.a, k.in(0), scratch);
+  const T* b = Packed<T>(plan.b, k.in(1), scratch);
+  if (!plan.c.used) return Contract(plan, a, b, adds, out.as<C>());
+  C* c = reinterpret_cast<C*>(scratch);
+  WEFT_RETURN_IF_ERROR(Contract(plan, a, b, false, c));
+  Scatter(plan.c, c, adds, out.as<C>());
+  return absl::OkStatus();
+}
+
 absl::Status EinsumCpu(const KernelContext& k) {
   WEFT_ASSIGN_OR_RETURN(const EinsumEquation equation, ParseEinsum(k.attrs->String("equation")));
   const Operand& out = k.out(0);
   if (out.data == nullptr) return absl::OkStatus();
   const EinsumPlan plan = PlanEinsum(equation, k.in(0).shape, k.in(1).shape);
-  return RunForFloat(out.dtype(), [&](auto type) -> absl::Status {
-    using T = decltype(type);
-    const bool adds = StartsFromContents<T>(k);
-    if (plan.empty) {  // all bits zero is 0 in every float type
-      if (!adds) std::memset(out.data, 0, out.elements() * sizeof(T));
-      return absl::OkStatus();
-    }
-    char* scratch = static_cast<char*>(k.workspace);
-    const T* a = Packed<T>(plan.a, k.in(0), scratch);
-    const T* b = Packed<T>(plan.b, k.in(1), scratch);
-    if (!plan.c.used) return Contract(plan, a, b, adds, out.as<T>());
-    T* c = reinterpret_cast<T*>(scratch);
-    WEFT_RETURN_IF_ERROR(Contract(plan, a, b, false, c));
-    Scatter(plan.c, c, adds, out.as<T>());
-    return absl::OkStatus();
-  });
+  const DType in = k.in(0).dtype();
+  if (in == DType::kBF16 && out.dtype() == DType::kF32) return EinsumOf<BFloat16, float>(k, plan);
+  return RunForFloat(in, [&](auto type) { return EinsumOf<decltype(type), decltype(type)>(k, plan); });
 }
 
 // Extent of a label, from whichever operand has it; -1 if none.
@@ -133,6 +139,17 @@ int64_t Extent(char label, const EinsumEquation& e, const TensorSpec& a, const T
   const size_t in_a = e.a.find(label), in_b = e.b.find(label);
   if (in_a != std::string_view::npos) return a.shape[in_a];
   return in_b != std::string_view::npos ? b.shape[in_b] : -1;
+}
+
+// That of the attribute, or of the operands.
+absl::StatusOr<DType> ResultDType(DType operands, const Attrs& attrs) {
+  const std::string& name = attrs.String("dtype");
+  if (name.empty()) return operands;
+  WEFT_ASSIGN_OR_RETURN(const DType result, ParseDType(name));
+  if (result == operands || (operands == DType::kBF16 && result == DType::kF32)) return result;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "a product of ", std::string(Name(operands)), " operands cannot be made in ", name,
+      "; its dtype may be theirs, or f32 for bf16"));
 }
 
 InferredSpecs InferEinsum(const InferContext& c) {
@@ -153,7 +170,9 @@ InferredSpecs InferEinsum(const InferContext& c) {
       return error(absl::StrCat("label '", std::string(1, e.b[i]), "' has two extents"));
     }
   }
-  TensorSpec out{{}, a.dtype};
+  const absl::StatusOr<DType> dtype = ResultDType(a.dtype, c.attrs);
+  if (!dtype.ok()) return error(std::string(dtype.status().message()));
+  TensorSpec out{{}, *dtype};
   for (char label : e.out) out.shape.push_back(Extent(label, e, a, b));
   if (c.num_inputs() > 2 && !(c.in(2) == out)) {
     return error(absl::StrCat("the addend is ", c.in(2).ToString(), "; it must be ", out.ToString(),
@@ -194,8 +213,8 @@ FactorMap EinsumLayout(const LayoutContext& c) {
 
 // Gradient of the operand labelled `self`, given the other: contract dy with it; labels that only
 // `self` has were summed, so their gradient is repeated along them.
-Value OperandGradient(GradContext& g, const EinsumEquation& e, std::string_view self, Value value,
-                      std::string_view other, Value other_value) {
+Value OperandGradient(GradContext& g, const EinsumEquation& e, Value dy, std::string_view self,
+                      Value value, std::string_view other, Value other_value) {
   const TensorSpec& spec = g.spec(value);
   std::string known;
   std::vector<int64_t> with_ones;
@@ -207,7 +226,7 @@ Value OperandGradient(GradContext& g, const EinsumEquation& e, std::string_view 
   }
   const std::string equation =
       absl::StrCat(std::string(e.out), ",", std::string(other), "->", known);
-  Value grad = g.Emit1("einsum", {g.output_grad(0), other_value}, {{"equation", equation}});
+  Value grad = g.Emit1("einsum", {dy, other_value}, {{"equation", equation}});
   if (known.size() == self.size()) return grad;
   grad = g.Emit1("reshape", {grad}, {{"shape", with_ones}});
   return g.Emit1("broadcast_to", {grad},
@@ -217,8 +236,13 @@ Value OperandGradient(GradContext& g, const EinsumEquation& e, std::string_view 
 std::vector<Value> EinsumGradient(GradContext& g) {
   const std::string text = g.attrs().String("equation");
   const absl::StatusOr<EinsumEquation> e = ParseEinsum(text);
-  std::vector<Value> gradients = {OperandGradient(g, *e, e->a, g.input(0), e->b, g.input(1)),
-                                  OperandGradient(g, *e, e->b, g.input(1), e->a, g.input(0))};
+  const DType operands = g.spec(g.input(0)).dtype;
+  Value dy = g.output_grad(0);
+  if (g.spec(dy).dtype != operands) {
+    dy = g.Emit1("cast", {dy}, {{"dtype", std::string(Name(operands))}});
+  }
+  std::vector<Value> gradients = {OperandGradient(g, *e, dy, e->a, g.input(0), e->b, g.input(1)),
+                                  OperandGradient(g, *e, dy, e->b, g.input(1), e->a, g.input(0))};
   if (g.num_inputs() > 2) gradients.push_back(g.output_grad(0));
   return gradients;
 }
@@ -241,7 +265,7 @@ int64_t EinsumWorkspace(const CostContext& c) {
   const EinsumPlan plan = PlanEinsum(*e, c.inputs[0].shape, c.inputs[1].shape);
   const DType dtype = c.inputs[0].dtype;
   return AlignedBytes(plan.a.elements, dtype) + AlignedBytes(plan.b.elements, dtype) +
-         AlignedBytes(plan.c.elements, dtype);
+         AlignedBytes(plan.c.elements, c.outputs[0].dtype);
 }
 
 }  // namespace
@@ -251,7 +275,9 @@ void DefineEinsum(OpRegistry& ops) {
       .name = "einsum",
       .inputs = {"a", "b", "addend?"},
       .outputs = {"c"},
-      .attrs = {{"equation", std::string()}},
+      // "dtype" is that of the result where it is not the operands': f32 for bf16, whose sums are
+      // formed in f32 and then never rounded.
+      .attrs = {{"equation", std::string()}, {"dtype", std::string()}},
       .infer = InferEinsum,
       .layout = EinsumLayout,
       .gradient = EinsumGradient,

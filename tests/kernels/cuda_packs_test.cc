@@ -138,14 +138,22 @@ TEST_P(CudaPacks, Optimizers) {
 }
 
 TEST_P(CudaPacks, Products) {
-  // Alone, plus an addend, and plus an addend that shares its memory.
-  const auto einsum = [&](const char* equation, Shape a, Shape b, Shape c) {
-    const Attrs attrs = {{"equation", std::string(equation)}};
-    std::vector<HostTensor> operands = {X(std::move(a)), X(std::move(b))};
-    Expect("einsum", attrs, operands);
-    operands.push_back(X(std::move(c)));
-    Expect("einsum", attrs, operands);
-    Expect("einsum", attrs, operands, {.aliased = {{2, 0}}});
+  // Alone, plus what is there, plus an addend, and plus an addend that shares its memory.
+  const auto einsum = [&](const char* equation, const Shape& a, const Shape& b, const Shape& c) {
+    Attrs attrs = {{"equation", std::string(equation)}};
+    const std::vector<HostTensor> factors = {X(a), X(b)};
+    const auto expect = [&](const HostTensor& addend) {
+      Expect("einsum", attrs, factors);
+      Expect("einsum", attrs, factors, {.present = {addend}});
+      const std::vector<HostTensor> operands = {factors[0], factors[1], addend};
+      Expect("einsum", attrs, operands);
+      Expect("einsum", attrs, operands, {.aliased = {{2, 0}}});
+    };
+    expect(X(c));
+    // The same in the dtype of sums, without rounding.
+    const HostTensor wide = Wide(c);
+    attrs.Set("dtype", std::string(Name(wide.spec.dtype)));
+    expect(wide);
   };
   einsum("bsh,hnd->bsnd", {2, 16, 64}, {64, 4, 16}, {2, 16, 4, 16});
   einsum("bsnd,hnd->bsh", {2, 16, 4, 16}, {64, 4, 16}, {2, 16, 64});

@@ -54,23 +54,27 @@ class EinsumEquations : public ::testing::TestWithParam<const char*> {};
 TEST_P(EinsumEquations, EqualPlainLoops) {
   const EinsumEquation e = *ParseEinsum(GetParam());
   const struct {
-    DType dtype;
+    DType dtype, result;
     double tolerance;
-  } cases[] = {{DType::kF32, 1e-5}, {DType::kF64, 1e-13}, {DType::kBF16, 2e-2}};
-  for (const auto& [dtype, tolerance] : cases) {
-    SCOPED_TRACE(std::string(Name(dtype)));
+  } cases[] = {{DType::kF32, DType::kF32, 1e-5},
+               {DType::kF64, DType::kF64, 1e-13},
+               {DType::kBF16, DType::kBF16, 2e-2},
+               {DType::kBF16, DType::kF32, 1e-5}};
+  for (const auto& [dtype, result, tolerance] : cases) {
+    SCOPED_TRACE(absl::StrCat(std::string(Name(dtype)), " into ", std::string(Name(result))));
     const Dense a = RandomDense(ShapeOf(e.a), dtype, 1), b = RandomDense(ShapeOf(e.b), dtype, 2);
     std::vector<double> want = PlainLoops(e, a, b);
-    const Attrs attrs = {{"equation", std::string(GetParam())}};
+    Attrs attrs = {{"equation", std::string(GetParam())}};
+    if (result != dtype) attrs.Set("dtype", std::string(Name(result)));
     ExpectClose(RunOp("einsum", attrs, {a, b})[0].values, want, tolerance);
-    const Dense present = RandomDense(ShapeOf(e.out), dtype, 3);
+    const Dense present = RandomDense(ShapeOf(e.out), result, 3);
     for (size_t i = 0; i < want.size(); ++i) want[i] += present.values[i];
     DenseRunOptions adds;
     adds.present = {present};
     ExpectClose(RunOp("einsum", attrs, {a, b}, adds)[0].values, want, tolerance);
     // With an addend in place of the present contents, then besides them.
     ExpectClose(RunOp("einsum", attrs, {a, b, present})[0].values, want, tolerance);
-    const Dense addend = RandomDense(ShapeOf(e.out), dtype, 4);
+    const Dense addend = RandomDense(ShapeOf(e.out), result, 4);
     for (size_t i = 0; i < want.size(); ++i) want[i] += addend.values[i];
     ExpectClose(RunOp("einsum", attrs, {a, b, addend}, adds)[0].values, want, tolerance);
   }
@@ -132,6 +136,19 @@ TEST(Einsum, ASumIsRoundedOnce) {
   EXPECT_EQ(RunOp("einsum", attrs, {a, b, x})[0].values[0], 1 + 1.0 / 128);
 }
 
+// 1 + 2^-8 is no bf16 number, alone or as what a present 1 becomes.
+TEST(Einsum, AWideResultIsNeverRounded) {
+  const Dense a = DenseOf({1, 2}, DType::kBF16, {1, 1.0 / 256});
+  const Dense b = DenseOf({2, 1}, DType::kBF16, {1, 1});
+  const Attrs attrs = {{"equation", std::string("mk,kn->mn")}, {"dtype", std::string("f32")}};
+  const Dense c = RunOp("einsum", attrs, {a, b})[0];
+  EXPECT_EQ(c.spec, (TensorSpec{{1, 1}, DType::kF32}));
+  EXPECT_EQ(c.values[0], 1 + 1.0 / 256);
+  DenseRunOptions adds;
+  adds.present = {c};
+  EXPECT_EQ(RunOp("einsum", attrs, {a, b}, adds)[0].values[0], 2 + 1.0 / 128);
+}
+
 TEST(Einsum, ErrorsNameTheEquationAndShapes) {
   const TensorSpec a{{2, 3}, DType::kF32}, b{{4, 5}, DType::kF32}, c{{3, 5}, DType::kBF16};
   const auto error = [](const std::string& text, const TensorSpec& x, const TensorSpec& y) {
@@ -148,6 +165,9 @@ TEST(Einsum, ErrorsNameTheEquationAndShapes) {
   const absl::Status addend =
       TryInfer("einsum", {{"equation", std::string("mk,kn->mn")}}, {a, k5, wide});
   EXPECT_THAT(std::string(addend.message()), HasSubstr("addend is f64[2,5]; it must be f32[2,5]"));
+  const Attrs narrow = {{"equation", std::string("mk,kn->mn")}, {"dtype", std::string("bf16")}};
+  EXPECT_THAT(std::string(TryInfer("einsum", narrow, {a, k5}).message()),
+              HasSubstr("f32 operands cannot be made in bf16; its dtype may be theirs"));
 }
 
 }  // namespace

@@ -154,7 +154,7 @@ void Samples::Optimizers() {
 }
 
 // Products forward, of both gradients, in batches, of no common label, and with a result that is
-// computed packed, each alone and with an addend.
+// computed packed, each alone and with an addend, in the operands' dtype and in the one of sums.
 void Samples::Products() {
   struct Case {
     const char* equation;
@@ -169,9 +169,12 @@ void Samples::Products() {
       {"bsh,hnd->dbns", {3, 5, 7}, {7, 5, 2}, {2, 3, 5, 5}},
   };
   for (const Case& c : cases) {
-    const Attrs attrs = {{"equation", std::string(c.equation)}};
+    Attrs attrs = {{"equation", std::string(c.equation)}};
     Add("einsum", attrs, {X(c.a), X(c.b)});
     Add("einsum", attrs, {X(c.a), X(c.b), X(c.c)});
+    attrs.Set("dtype", std::string(dtype_ == DType::kF64 ? "f64" : "f32"));
+    Add("einsum", attrs, {X(c.a), X(c.b)});
+    Add("einsum", attrs, {X(c.a), X(c.b), Master(c.c)});
   }
 }
 
