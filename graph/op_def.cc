@@ -43,6 +43,8 @@ int64_t CostContext::bytes() const {
 void OpRegistry::Add(OpDef op) {
   CHECK(op.infer != nullptr && op.layout != nullptr && op.cost != nullptr)
       << "op '" << op.name << "' must define infer, layout and cost";
+  CHECK(op.wide_result.empty() || (op.outputs.size() == 1 && op.attrs.contains(op.wide_result)))
+      << "op '" << op.name << "' must have one result and attribute '" << op.wide_result << "'";
   std::string name = op.name;
   const bool added = ops_.emplace(name, std::move(op)).second;
   CHECK(added) << "op '" << name << "' is defined twice";

@@ -95,6 +95,15 @@ struct OpDef {
   int addend = -1;
   // Result 0 is the sum of all operands.
   bool sums_operands = false;
+  // Result 0 is operand 0, converted to the dtype of the result.
+  bool converts = false;
+  // The attribute that names the dtype of the one result, where the kernel can make it in a wider
+  // float dtype than that of the operands (`infer` says in which): never rounded then. A conversion
+  // to that dtype is made by the op itself (parallel/fuse_casts.h). Empty: there is none.
+  std::string wide_result = {};
+  // Operands that `infer` takes in a narrower float dtype too, the results being as if that had been
+  // converted first, their dtypes the same. No conversion is needed for them.
+  std::vector<int> takes_narrow = {};
   // Results depend on logical index and a seed operand; equality laws still hold across splits.
   bool stochastic = false;
   // The one rate change of a program: per-microbatch operand, per-step result (the sum over the

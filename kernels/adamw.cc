@@ -157,7 +157,8 @@ void DefineAdamW(OpRegistry& ops) {
            .layout = [](const LayoutContext& c) { return c.Elementwise(); },
            .cost = [](const CostContext& c) { return ElementwiseCost(c, 16); },
            .cpu = AdamWCpu,
-           .in_place = {{0, 0}, {1, 1}, {2, 2}}});
+           .in_place = {{0, 0}, {1, 1}, {2, 2}},
+           .takes_narrow = {3}});
 }
 
 }  // namespace weft

@@ -68,7 +68,8 @@ void DefineCast(OpRegistry& ops) {
              return g.Emit("cast", {g.output_grad(0)}, {{"dtype", std::string(Name(from))}});
            },
            .cost = [](const CostContext& c) { return ElementwiseCost(c, 1); },
-           .cpu = CastCpu});
+           .cpu = CastCpu,
+           .converts = true});
 }
 
 }  // namespace weft

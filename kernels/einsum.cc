@@ -131,7 +131,8 @@ absl::Status EinsumCpu(const KernelContext& k) {
   const EinsumPlan plan = PlanEinsum(equation, k.in(0).shape, k.in(1).shape);
   const DType in = k.in(0).dtype();
   if (in == DType::kBF16 && out.dtype() == DType::kF32) return EinsumOf<BFloat16, float>(k, plan);
-  return RunForFloat(in, [&](auto type) { return EinsumOf<decltype(type), decltype(type)>(k, plan); });
+  return RunForFloat(in,
+                     [&](auto type) { return EinsumOf<decltype(type), decltype(type)>(k, plan); });
 }
 
 // Extent of a label, from whichever operand has it; -1 if none.
@@ -147,9 +148,9 @@ absl::StatusOr<DType> ResultDType(DType operands, const Attrs& attrs) {
   if (name.empty()) return operands;
   WEFT_ASSIGN_OR_RETURN(const DType result, ParseDType(name));
   if (result == operands || (operands == DType::kBF16 && result == DType::kF32)) return result;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "a product of ", std::string(Name(operands)), " operands cannot be made in ", name,
-      "; its dtype may be theirs, or f32 for bf16"));
+  return absl::InvalidArgumentError(absl::StrCat("a product of ", std::string(Name(operands)),
+                                                 " operands cannot be made in ", name,
+                                                 "; its dtype may be theirs, or f32 for bf16"));
 }
 
 InferredSpecs InferEinsum(const InferContext& c) {
@@ -288,6 +289,7 @@ void DefineEinsum(OpRegistry& ops) {
       .in_place = {{2, 0}},
       .accumulates = {0},
       .addend = 2,
+      .wide_result = "dtype",
   });
 }
 

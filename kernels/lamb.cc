@@ -77,7 +77,8 @@ void DefineLamb(OpRegistry& ops) {
            .layout = [](const LayoutContext& c) { return c.Elementwise(); },
            .cost = [](const CostContext& c) { return ElementwiseCost(c, 14); },
            .cpu = LambUpdateCpu,
-           .in_place = {{1, 0}, {2, 1}}});
+           .in_place = {{1, 0}, {2, 1}},
+           .takes_narrow = {3}});
   ops.Add({.name = "lamb_apply",
            .inputs = {"param", "u", "param_sq", "u_sq", "lr"},
            .outputs = {"new_param"},

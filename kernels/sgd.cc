@@ -44,7 +44,8 @@ void DefineSgd(OpRegistry& ops) {
            .layout = [](const LayoutContext& c) { return c.Elementwise(); },
            .cost = [](const CostContext& c) { return ElementwiseCost(c, 6); },
            .cpu = SgdCpu,
-           .in_place = {{0, 0}, {1, 1}}});
+           .in_place = {{0, 0}, {1, 1}},
+           .takes_narrow = {2}});
 }
 
 }  // namespace weft

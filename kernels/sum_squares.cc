@@ -61,7 +61,8 @@ void DefineSumSquares(OpRegistry& ops) {
                              .bytes = static_cast<double>(c.bytes())};
                },
            .cuda_workspace = SumSquaresCudaWorkspace,
-           .cpu = SumSquaresCpu});
+           .cpu = SumSquaresCpu,
+           .takes_narrow = {0}});
 }
 
 void DefineClipScale(OpRegistry& ops) {

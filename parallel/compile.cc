@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "parallel/estimate_times.h"
+#include "parallel/fuse_casts.h"
 #include "parallel/fuse_sums.h"
 #include "parallel/infer_layouts.h"
 #include "parallel/insert_reshards.h"
@@ -26,6 +27,7 @@ constexpr PassRow kPipeline[] = {
     {"infer layouts", InferLayouts},
     {"insert reshards", InsertReshards},
     {"fuse sums", FuseSums},
+    {"fuse casts", FuseCasts},
 };
 
 // Whether the graph has states to split, and ranks to split them over.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "graph/layout.h"
+#include "parallel/remove_nodes.h"
 #include "parallel/reshard_step.h"
 
 namespace weft {
@@ -35,7 +36,7 @@ class SumFuser {
       if (!node.is_reshard() && node.op->sums_operands && node.inputs.size() > 1) FuseSum(n);
       for (Value v : node.inputs) waits_[n] = std::max(waits_[n], WaitsFor(v));
     }
-    RemoveSums();
+    RemoveNodes(graph_, gone_);
   }
 
  private:
@@ -111,16 +112,6 @@ class SumFuser {
     graph_.info(result).output = 0;
     graph_.info(product).node = -1;
     gone_[n] = true;
-  }
-
-  void RemoveSums() {
-    std::vector<Node> kept;
-    for (size_t n = 0; n < graph_.nodes.size(); ++n) {
-      if (gone_[n]) continue;
-      for (Value v : graph_.nodes[n].outputs) graph_.info(v).node = static_cast<int>(kept.size());
-      kept.push_back(std::move(graph_.nodes[n]));
-    }
-    graph_.nodes = std::move(kept);
   }
 
   Graph& graph_;

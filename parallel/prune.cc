@@ -1,6 +1,8 @@
 #include "parallel/prune.h"
 
-#include <utility>
+#include <vector>
+
+#include "parallel/remove_nodes.h"
 
 namespace weft {
 
@@ -10,21 +12,15 @@ absl::Status Prune(Graph& graph, const PassContext&) {
   for (const Variable& variable : graph.variables) {
     if (variable.update) live[variable.update.id] = true;
   }
-  std::vector<bool> keep(graph.nodes.size(), false);
+  std::vector<bool> gone(graph.nodes.size(), true);
   for (int n = static_cast<int>(graph.nodes.size()) - 1; n >= 0; --n) {
-    for (Value v : graph.nodes[n].outputs) keep[n] = keep[n] || live[v.id];
-    if (!keep[n]) continue;
+    for (Value v : graph.nodes[n].outputs) gone[n] = gone[n] && !live[v.id];
+    if (gone[n]) continue;
     for (Value v : graph.nodes[n].inputs) {
       if (v) live[v.id] = true;
     }
   }
-  std::vector<Node> kept;
-  for (size_t n = 0; n < graph.nodes.size(); ++n) {
-    const int index = keep[n] ? static_cast<int>(kept.size()) : -1;
-    for (Value v : graph.nodes[n].outputs) graph.info(v).node = index;
-    if (keep[n]) kept.push_back(std::move(graph.nodes[n]));
-  }
-  graph.nodes = std::move(kept);
+  RemoveNodes(graph, gone);
   return absl::OkStatus();
 }
 

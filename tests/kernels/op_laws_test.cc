@@ -218,6 +218,55 @@ TEST_P(OpLaws, AnAddendIsAddedToTheFirstResult) {
   }
 }
 
+// What the fusion of casts relies on (parallel/fuse_casts.h). The samples are multiples of 1/16, so
+// that sums of their squares are exact in any order.
+TEST_P(OpLaws, ANarrowOperandIsReadAsItsCast) {
+  const OpDef& op = *Ops().Find(GetParam());
+  int samples = 0;
+  ForEachSample([&](const OpDef&, const OpSample& sample, const Attrs& attrs,
+                    const std::vector<HostTensor>& results, DType dtype) {
+    if (dtype != DType::kBF16) return;
+    for (int i : op.takes_narrow) {
+      ASSERT_EQ(sample.inputs[i].spec.dtype, dtype) << op.inputs[i];
+      std::vector<HostTensor> inputs = sample.inputs;
+      inputs[i].spec.dtype = DType::kF32;
+      const auto wide = RunKernel(op, attrs, inputs);
+      ASSERT_TRUE(wide.ok()) << wide.status();
+      for (size_t o = 0; o < results.size(); ++o) {
+        ASSERT_EQ((*wide)[o].spec, results[o].spec);
+        ASSERT_EQ((*wide)[o].values, results[o].values) << op.outputs[o];
+      }
+      ++samples;
+    }
+  });
+  if (!op.takes_narrow.empty()) {
+    EXPECT_GT(samples, 0) << "no sample has a bf16 operand";
+  }
+}
+
+// A wide result rounds to the narrow one.
+TEST_P(OpLaws, AWideResultIsTheNarrowOneUnrounded) {
+  const OpDef& op = *Ops().Find(GetParam());
+  if (op.wide_result.empty()) return;
+  int samples = 0;
+  ForEachSample([&](const OpDef&, const OpSample& sample, const Attrs& attrs,
+                    const std::vector<HostTensor>& results, DType dtype) {
+    if (dtype != DType::kBF16 || results[0].spec.dtype != dtype) return;
+    if (op.addend >= 0 && static_cast<int>(sample.inputs.size()) > op.addend) return;
+    Attrs in_f32 = attrs;
+    in_f32.Set(op.wide_result, std::string("f32"));
+    const auto wide = RunKernel(op, in_f32, sample.inputs);
+    ASSERT_TRUE(wide.ok()) << wide.status();
+    ASSERT_EQ((*wide)[0].spec, (TensorSpec{results[0].spec.shape, DType::kF32}));
+    for (size_t i = 0; i < results[0].values.size(); ++i) {
+      const BFloat16 rounded(static_cast<float>((*wide)[0].values[i]));
+      ASSERT_EQ(static_cast<float>(rounded), results[0].values[i]) << i;
+    }
+    ++samples;
+  });
+  EXPECT_GT(samples, 0) << "no sample is in bf16";
+}
+
 TEST_P(OpLaws, SharingMemoryChangesNothing) {
   ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
                    const std::vector<HostTensor>& results, DType) {

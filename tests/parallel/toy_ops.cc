@@ -22,8 +22,11 @@ absl::StatusOr<Specs> InferContract(const InferContext& c) {
     }
     for (int d = 0; d < c.in(i).rank(); ++d) extents[terms[i][d]] = c.in(i).shape[d];
   }
-  TensorSpec out{{}, c.in(0).dtype};
+  TensorSpec out{{}, c.attrs.String("dtype") == "f32" ? DType::kF32 : c.in(0).dtype};
   for (char label : terms[2]) out.shape.push_back(extents[label]);
+  if (c.num_inputs() > 2 && !(c.in(2) == out)) {
+    return absl::InvalidArgumentError("the addend is not as the result");
+  }
   return Specs{out};
 }
 
@@ -110,10 +113,11 @@ OpDef Toy(std::string name, std::vector<std::string> inputs, decltype(OpDef::lay
 OpRegistry ToyOps() {
   OpRegistry ops;
   OpDef contract = Toy("contract", {"a", "b", "addend?"}, LayoutContract);
-  contract.attrs = {{"equation", std::string()}};
+  contract.attrs = {{"equation", std::string()}, {"dtype", std::string()}};
   contract.infer = InferContract;
   contract.cost = CostContract;
   contract.addend = 2;
+  contract.wide_result = "dtype";
   ops.Add(contract);
   for (const auto& [name, inputs] :
        std::map<std::string, std::vector<std::string>>{{"add", {"a", "b"}}, {"add_n", {"xs*"}}}) {
@@ -123,7 +127,9 @@ OpRegistry ToyOps() {
   }
   auto elementwise = [](const LayoutContext& c) { return c.Elementwise(); };
   ops.Add(Toy("relu", {"x"}, elementwise));
-  ops.Add(Toy("step", {"param", "grad"}, elementwise));
+  OpDef step = Toy("step", {"param", "grad"}, elementwise);
+  step.takes_narrow = {1};
+  ops.Add(step);
   ops.Add(Toy("norm", {"x"},
               [](const LayoutContext& c) { return c.ElementwiseExcept(c.in(0).rank() - 1); }));
   OpDef total = Toy("total", {"x"}, LayoutTotal);
@@ -135,7 +141,14 @@ OpRegistry ToyOps() {
   cast.infer = [](const InferContext& c) -> absl::StatusOr<Specs> {
     return Specs{{c.in(0).shape, DType::kBF16}};
   };
+  cast.converts = true;
   ops.Add(cast);
+  OpDef widen = Toy("widen", {"x"}, LayoutLinear);  // to f32
+  widen.infer = [](const InferContext& c) -> absl::StatusOr<Specs> {
+    return Specs{{c.in(0).shape, DType::kF32}};
+  };
+  widen.converts = true;
+  ops.Add(widen);
   OpDef accumulate = Toy("accumulate", {"x"}, LayoutLinear);
   accumulate.sums_microbatches = true;
   ops.Add(accumulate);

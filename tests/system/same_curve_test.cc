@@ -95,6 +95,24 @@ TEST(SameCurve, LambOnEveryMesh) {
   ExpectSameOnAllMeshes({"optimizer.lamb={lr: 1e-2 weight_decay: 0.01}"});
 }
 
+// In bf16 layouts decide which partial sums are rounded (by 2^-9), and a few steps of training add
+// that up.
+TEST(SameCurve, MixedPrecisionOnEveryMesh) {
+  for (const char* clip : {"optimizer.clip_norm=1", "optimizer.clip_norm=0"}) {
+    for (const char* microbatches : {"train.microbatches=1", "train.microbatches=2"}) {
+      const std::vector<std::string> sets = {"train.dtype=BF16", clip, microbatches};
+      const Curve one = Train("data:1", 1, sets);
+      for (const MeshCase& c : kMeshes) {
+        const Curve curve = Train(c.mesh, c.ranks, sets);
+        ASSERT_EQ(curve.loss.size(), one.loss.size()) << c.mesh;
+        for (size_t i = 0; i < one.loss.size(); ++i) {
+          EXPECT_NEAR(curve.loss[i], one.loss[i], 1e-2 * one.loss[i]) << c.mesh << " step " << i;
+        }
+      }
+    }
+  }
+}
+
 TEST(SameCurve, BatchThatNoMeshDivides) { ExpectSameOnAllMeshes({"train.global_batch=15"}); }
 
 TEST(SameCurve, Microbatches) {
