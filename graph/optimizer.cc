@@ -51,7 +51,9 @@ void AddSgd(GraphBuilder& g, const Parameter& p, const StepScalars& s, const Opt
   g.Update(momentum, next[1]);
 }
 
-void AddAdamW(GraphBuilder& g, const Parameter& p, const StepScalars& s, const OptimizerConfig& c) {
+// Returns the sum of the squares of the gradient.
+Value AddAdamW(GraphBuilder& g, const Parameter& p, const StepScalars& s,
+               const OptimizerConfig& c) {
   Value m = StateLike(g, p, "m");
   Value v = StateLike(g, p, "v");
   const std::vector<Value> next =
@@ -61,10 +63,11 @@ void AddAdamW(GraphBuilder& g, const Parameter& p, const StepScalars& s, const O
               {"eps", c.eps},
               {"weight_decay", WeightDecay(g, p, c)}},
              absl::StrCat("optimizer.", p.name));
-  if (!g.status().ok()) return;
+  if (!g.status().ok()) return Value();
   g.Update(p.value, next[0]);
   g.Update(m, next[1]);
   g.Update(v, next[2]);
+  return next[3];
 }
 
 void AddLamb(GraphBuilder& g, const Parameter& p, const StepScalars& s, const OptimizerConfig& c) {
@@ -111,16 +114,22 @@ absl::StatusOr<std::vector<Parameter>> GradientsOf(GraphBuilder& g, Value loss) 
   return parameters;
 }
 
-// The factor by which all gradients are scaled, and the norm before. Meshes sum their own first.
-std::vector<Value> AddClip(GraphBuilder& g, const std::vector<Parameter>& parameters,
-                           double max_norm) {
+using ByMesh = std::map<int, std::vector<Value>>;
+
+ByMesh SquaresOf(GraphBuilder& g, const std::vector<Parameter>& parameters) {
   GraphBuilder::Scope scope(g, "clip");
-  std::map<int, std::vector<Value>> squares;  // by mesh
+  ByMesh squares;
   for (const Parameter& p : parameters) {
     const int mesh = g.graph().info(p.value).mesh;
     const GraphBuilder::OnMesh there(g, mesh);
     squares[mesh].push_back(g.Op("sum_squares", {p.gradient}, {}, p.name));
   }
+  return squares;
+}
+
+// The factor by which all gradients are scaled, and the norm before. Meshes sum their own first.
+std::vector<Value> AddClip(GraphBuilder& g, const ByMesh& squares, double max_norm) {
+  GraphBuilder::Scope scope(g, "clip");
   std::vector<Value> sums;
   for (const auto& [mesh, values] : squares) {
     const GraphBuilder::OnMesh there(g, mesh);
@@ -130,18 +139,13 @@ std::vector<Value> AddClip(GraphBuilder& g, const std::vector<Parameter>& parame
   return g.Emit("clip_scale", {sum}, {{"max_norm", max_norm}}, "scale");
 }
 
-absl::Status TryAdd(GraphBuilder& g, Value loss, const OptimizerConfig& config) {
-  WEFT_RETURN_IF_ERROR(g.status());
-  WEFT_RETURN_IF_ERROR(ValidateOptimizer(config));
-  WEFT_ASSIGN_OR_RETURN(const std::vector<Parameter> parameters, GradientsOf(g, loss));
-  const std::vector<Value> clip = AddClip(g, parameters, config.clip_norm);
-  WEFT_RETURN_IF_ERROR(g.status());
-  StepScalars scalars;
+// Updates every parameter by gradients that are scaled so that their common norm is at most
+// clip_norm, and returns the norm.
+Value AddClippedUpdates(GraphBuilder& g, const std::vector<Parameter>& parameters,
+                        StepScalars scalars, const OptimizerConfig& config) {
+  const std::vector<Value> clip = AddClip(g, SquaresOf(g, parameters), config.clip_norm);
+  if (!g.status().ok()) return Value();
   scalars.clip = clip[0];
-  scalars.learning_rate = g.Input("learning_rate", {{}, DType::kF32}, Rate::kStep);
-  if (config.kind != OptimizerConfig::Kind::kSgd) {
-    scalars.step = g.Input("step", {{}, DType::kF32}, Rate::kStep);
-  }
   for (const Parameter& p : parameters) {
     const GraphBuilder::OnMesh there(g, g.graph().info(p.value).mesh);
     switch (config.kind) {
@@ -150,10 +154,48 @@ absl::Status TryAdd(GraphBuilder& g, Value loss, const OptimizerConfig& config) 
       case OptimizerConfig::Kind::kLamb: AddLamb(g, p, scalars, config); break;
     }
   }
+  return clip[1];
+}
+
+// As AddClippedUpdates for adamw that clips nothing: no update waits for the norm then, and each
+// sums the squares of the gradient that it reads.
+Value AddUnclippedAdamW(GraphBuilder& g, const std::vector<Parameter>& parameters,
+                        StepScalars scalars, const OptimizerConfig& config) {
+  ByMesh squares;
+  std::map<int, Value> ones;  // by mesh
+  for (const Parameter& p : parameters) {
+    const int mesh = g.graph().info(p.value).mesh;
+    const GraphBuilder::OnMesh there(g, mesh);
+    Value& one = ones[mesh];
+    if (!one) {
+      GraphBuilder::Scope scope(g, "clip");
+      one = g.Op("fill", {}, {{"shape", std::vector<int64_t>{}}, {"value", 1.0}}, "off");
+    }
+    scalars.clip = one;
+    squares[mesh].push_back(AddAdamW(g, p, scalars, config));
+  }
+  if (!g.status().ok()) return Value();
+  const std::vector<Value> norm = AddClip(g, squares, 0);
+  return g.status().ok() ? norm[1] : Value();
+}
+
+absl::Status TryAdd(GraphBuilder& g, Value loss, const OptimizerConfig& config) {
+  WEFT_RETURN_IF_ERROR(g.status());
+  WEFT_RETURN_IF_ERROR(ValidateOptimizer(config));
+  WEFT_ASSIGN_OR_RETURN(const std::vector<Parameter> parameters, GradientsOf(g, loss));
+  StepScalars scalars;
+  scalars.learning_rate = g.Input("learning_rate", {{}, DType::kF32}, Rate::kStep);
+  if (config.kind != OptimizerConfig::Kind::kSgd) {
+    scalars.step = g.Input("step", {{}, DType::kF32}, Rate::kStep);
+  }
+  const bool unclipped = config.kind == OptimizerConfig::Kind::kAdamW && config.clip_norm == 0;
+  const auto add = unclipped ? AddUnclippedAdamW : AddClippedUpdates;
+  const Value norm = add(g, parameters, scalars, config);
+  WEFT_RETURN_IF_ERROR(g.status());
   const bool per_step = g.graph().info(loss).rate == Rate::kStep;
   const GraphBuilder::OnMesh there(g, g.graph().info(loss).mesh);
   g.Output("loss", per_step ? loss : g.Op("accumulate", {loss}, {}, "loss"));
-  g.Output("grad_norm", clip[1]);
+  g.Output("grad_norm", norm);
   return g.status();
 }
 

@@ -1,10 +1,13 @@
 // adamw: Adam with decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay
 // Regularization", ICLR 2019): p' = p - lr * (mhat / (sqrt(vhat) + eps) + wd * p).
+#include <algorithm>
 #include <cmath>
 
 #include "graph/grad_context.h"
+#include "kernels/device_workspace.h"
 #include "kernels/op_list.h"
 #include "kernels/optimizer_infer.h"
+#include "kernels/vector_loops.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/adamw.cc"
@@ -34,6 +37,11 @@ struct AdamWBuffers {
   P* new_param;
   P* new_m;
   P* new_v;
+
+  AdamWBuffers From(int64_t i) const {
+    const auto at = [i](auto* data) { return data == nullptr ? data : data + i; };
+    return {at(param), at(m), at(v), at(grad), at(new_param), at(new_m), at(new_v)};
+  }
 };
 
 }  // namespace weft
@@ -120,6 +128,19 @@ void Update(const AdamWScalars<double>& s, const AdamWBuffers<double, double>& b
   }
 }
 
+// As sum_squares sums, each tile while it is in the cache.
+template <typename P, typename G>
+void UpdateAndSum(const AdamWScalars<P>& s, const AdamWBuffers<P, G>& b, int64_t n,
+                  double* grad_sq) {
+  double total = 0;
+  for (int64_t i = 0; i < n; i += kSquaresTile) {
+    const int64_t count = std::min(kSquaresTile, n - i);
+    total += SumSquaresLoop(b.grad + i, count);
+    Update(s, b.From(i), count);
+  }
+  *grad_sq = total;
+}
+
 absl::Status AdamWCpu(const KernelContext& c) {
   return DispatchOptimizer(c.in(0).dtype(), c.in(3).dtype(), [&](auto p, auto g) {
     using P = decltype(p);
@@ -139,7 +160,9 @@ absl::Status AdamWCpu(const KernelContext& c) {
     const AdamWBuffers<P, G> buffers{c.in(0).as<P>(), c.in(1).as<P>(),  c.in(2).as<P>(),
                                      c.in(3).as<G>(), c.out(0).as<P>(), c.out(1).as<P>(),
                                      c.out(2).as<P>()};
-    Update(scalars, buffers, c.in(0).elements());
+    const int64_t n = c.in(0).elements();
+    if (c.out(3).data == nullptr) return Update(scalars, buffers, n);
+    UpdateAndSum(scalars, buffers, n, c.out(3).as<double>());
   });
 }
 
@@ -148,14 +171,22 @@ absl::Status AdamWCpu(const KernelContext& c) {
 void DefineAdamW(OpRegistry& ops) {
   ops.Add({.name = "adamw",
            .inputs = {"param", "m", "v", "grad", "lr", "step", "clip"},
-           .outputs = {"new_param", "new_m", "new_v"},
+           // grad_sq: the sum of the squares of grad as it comes, in f64; bit for bit what
+           // sum_squares gives, without another pass over grad.
+           .outputs = {"new_param", "new_m", "new_v", "grad_sq"},
            .attrs = {{"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-8}, {"weight_decay", 0.0}},
            .infer = [](const InferContext& c) -> InferredSpecs {
              WEFT_RETURN_IF_ERROR(CheckOptimizerInputs(c, 2, 3));
-             return std::vector<TensorSpec>(3, c.in(0));
+             return std::vector<TensorSpec>{c.in(0), c.in(0), c.in(0), {{}, DType::kF64}};
            },
-           .layout = [](const LayoutContext& c) { return c.Elementwise(); },
+           .layout =
+               [](const LayoutContext& c) {
+                 FactorMap map = c.Elementwise();
+                 for (Factor& factor : map.factors) factor.reduce = {Monoid::kSum};  // of grad_sq
+                 return map;
+               },
            .cost = [](const CostContext& c) { return ElementwiseCost(c, 16); },
+           .cuda_workspace = AdamWCudaWorkspace,
            .cpu = AdamWCpu,
            .in_place = {{0, 0}, {1, 1}, {2, 2}},
            .takes_narrow = {3}});

@@ -3,6 +3,7 @@
 namespace weft {
 
 void FillCudaKernels(KernelTable& kernels) {
+  AddAdamWCuda(kernels);
   AddAttentionCuda(kernels);
   AddCastCuda(kernels);
   AddConv2dCuda(kernels);

@@ -10,6 +10,7 @@ namespace weft {
 void FillCudaKernels(KernelTable& kernels);
 
 // One function per source file, each called once by FillCudaKernels.
+void AddAdamWCuda(KernelTable& kernels);
 void AddAttentionCuda(KernelTable& kernels);
 void AddCastCuda(KernelTable& kernels);
 void AddConv2dCuda(KernelTable& kernels);

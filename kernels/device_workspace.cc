@@ -30,6 +30,8 @@ int64_t SumSquaresCudaWorkspace(const CostContext& c) {
   return (c.inputs[0].elements() + kSumTile - 1) / kSumTile * static_cast<int64_t>(sizeof(double));
 }
 
+int64_t AdamWCudaWorkspace(const CostContext& c) { return SumSquaresCudaWorkspace(c); }
+
 int64_t NormGradCudaWorkspace(const CostContext& c) {
   const TensorSpec& x = c.inputs[1];
   const int64_t h = x.shape.back(), rows = h == 0 ? 0 : x.elements() / h;

@@ -9,7 +9,7 @@
 
 namespace weft {
 
-// Elements of a tile of sum_squares, whose sums are added in order.
+// Elements of a tile of sum_squares and adamw, whose sums are added in order.
 inline constexpr int64_t kSumTile = 8192;
 // Blocks among which the gradient of a norm deals its rows; each has a row of sums in the scratch.
 inline constexpr int64_t kNormBlocks = 264;
@@ -23,6 +23,7 @@ inline constexpr int64_t kMatmulWorkspace = (int64_t{32} << 20) + kMatmulAlignme
 inline int64_t MatmulWorkspaceFor(double flops) { return flops < 1e8 ? 0 : kMatmulWorkspace; }
 
 int64_t SumSquaresCudaWorkspace(const CostContext& c);
+int64_t AdamWCudaWorkspace(const CostContext& c);
 int64_t NormGradCudaWorkspace(const CostContext& c);
 int64_t ReduceCudaWorkspace(const CostContext& c);
 int64_t EmbeddingGradCudaWorkspace(const CostContext& c);

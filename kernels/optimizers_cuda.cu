@@ -1,10 +1,11 @@
-// adamw, sgd and LAMB's two ops on CUDA: one pass over parameter, states and gradient. The step's
-// scalars lie in device memory; each block makes what follows from them once.
+// sgd and LAMB's two ops on CUDA: one pass over parameter, states and gradient. The step's scalars
+// lie in device memory; each block makes what follows from them once.
 #include <cmath>
 
 #include "kernels/cuda_element.h"
 #include "kernels/cuda_kernels.h"
 #include "kernels/cuda_launch.h"
+#include "kernels/cuda_moments.h"
 
 namespace weft {
 namespace {
@@ -114,49 +115,6 @@ struct Momentum {
   }
 };
 
-// Moments of adamw and LAMB. `lr` is nullptr for the latter.
-struct Moments {
-  const float* lr;
-  const float* step;
-  const float* clip;
-  double beta1, beta2, eps, decay;
-  bool correct;
-  template <typename P>
-  struct Scalars {
-    P lr, clip, beta1, beta2, keep1, keep2, eps, decay, correction1, correction2;
-  };
-  template <typename P>
-  __device__ Scalars<P> Read() const {
-    const double t = *step;
-    return {lr == nullptr ? P(0) : static_cast<P>(*lr),
-            static_cast<P>(*clip),
-            static_cast<P>(beta1),
-            static_cast<P>(beta2),
-            static_cast<P>(1 - beta1),
-            static_cast<P>(1 - beta2),
-            static_cast<P>(eps),
-            static_cast<P>(decay),
-            static_cast<P>(correct ? 1 / (1 - pow(beta1, t)) : 1.0),
-            static_cast<P>(correct ? 1 / (1 - pow(beta2, t)) : 1.0)};
-  }
-  // The moments in place of in[1], in[2]; the direction of the step, with decay.
-  template <typename P>
-  __device__ static P Direction(const Scalars<P>& s, const P (&in)[3], P grad, P& m, P& v) {
-    grad *= s.clip;
-    m = s.beta1 * in[1] + s.keep1 * grad;
-    v = s.beta2 * in[2] + s.keep2 * (grad * grad);
-    return m * s.correction1 / (std::sqrt(v * s.correction2) + s.eps) + s.decay * in[0];
-  }
-};
-
-struct AdamW : Moments {
-  template <typename P>
-  __device__ static void Step(const Scalars<P>& s, const P (&in)[3], P grad, P (&out)[3]) {
-    const P u = Direction(s, in, grad, out[1], out[2]);
-    out[0] = in[0] - s.lr * u;
-  }
-};
-
 struct LambUpdate : Moments {
   template <typename P>
   __device__ static void Step(const Scalars<P>& s, const P (&in)[3], P grad, P (&out)[3]) {
@@ -191,12 +149,6 @@ absl::Status SgdCuda(const KernelContext& c) {
                                c.attrs->Float("weight_decay"), c.attrs->Bool("nesterov")});
 }
 
-absl::Status AdamWCuda(const KernelContext& c) {
-  return Run<3, 3>(c, AdamW{{c.in(4).as<float>(), c.in(5).as<float>(), c.in(6).as<float>(),
-                             c.attrs->Float("beta1"), c.attrs->Float("beta2"),
-                             c.attrs->Float("eps"), c.attrs->Float("weight_decay"), true}});
-}
-
 absl::Status LambUpdateCuda(const KernelContext& c) {
   return Run<3, 3>(
       c, LambUpdate{{nullptr, c.in(4).as<float>(), c.in(5).as<float>(), c.attrs->Float("beta1"),
@@ -212,7 +164,6 @@ absl::Status LambApplyCuda(const KernelContext& c) {
 
 void AddOptimizersCuda(KernelTable& kernels) {
   kernels.Add("sgd", SgdCuda);
-  kernels.Add("adamw", AdamWCuda);
   kernels.Add("lamb_update", LambUpdateCuda);
   kernels.Add("lamb_apply", LambApplyCuda);
 }

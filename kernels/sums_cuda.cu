@@ -4,6 +4,7 @@
 #include "kernels/cuda_block.h"
 #include "kernels/cuda_kernels.h"
 #include "kernels/cuda_map.h"
+#include "kernels/cuda_squares.h"
 #include "kernels/device_workspace.h"
 
 namespace weft {
@@ -47,7 +48,6 @@ absl::Status AddNCuda(const KernelContext& c) {
 template <int N, typename T>
 __global__ void __launch_bounds__(kBlockThreads)
     TileSquaresKernel(const T* x, int64_t n, int64_t tiles, double* sums) {
-  using Run = RunOf<T>;
   for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const T* from = x + tile * kSumTile;
     const int count = static_cast<int>(min(n - tile * kSumTile, kSumTile));
@@ -56,14 +56,11 @@ __global__ void __launch_bounds__(kBlockThreads)
     for (int i = threadIdx.x * N; i + N <= count; i += kBlockThreads * N) {
       WideOf<T> v[N];
       LoadPack<N>(from + i, v);
-      Run run = 0;
-#pragma unroll
-      for (int j = 0; j < N; ++j) run += static_cast<Run>(v[j]) * static_cast<Run>(v[j]);
-      sum += run;
+      sum += SquaresOf<RunOf<T>>(v);
     }
     for (int i = count / N * N + threadIdx.x; i < count; i += kBlockThreads) {
-      const double value = Widen(from[i]);
-      sum += value * value;
+      const WideOf<T> v[1] = {Widen(from[i])};
+      sum += SquaresOf<double>(v);
     }
     sum = BlockSum(sum);
     if (threadIdx.x == 0) sums[tile] = sum;
@@ -93,7 +90,7 @@ absl::Status SumSquaresCuda(const KernelContext& c) {
     const auto grid = static_cast<unsigned>(std::min<int64_t>(tiles, 1 << 20));
     return Launch(c, kernel, {grid, kBlockThreads}, c.in(0).as<T>(), n, tiles, sums);
   }));
-  return Launch(c, &AddTilesKernel, {1, kAddThreads}, sums, tiles, c.out(0).as<double>());
+  return AddTilesCuda(c, sums, tiles, c.out(0).as<double>());
 }
 
 __global__ void ClipScaleKernel(const double* sum_sq, double max_norm, float* scale, float* norm) {
@@ -113,6 +110,10 @@ absl::Status ClipScaleCuda(const KernelContext& c) {
 }
 
 }  // namespace
+
+absl::Status AddTilesCuda(const KernelContext& c, const double* sums, int64_t tiles, double* y) {
+  return Launch(c, &AddTilesKernel, {1, kAddThreads}, sums, tiles, y);
+}
 
 void AddSumsCuda(KernelTable& kernels) {
   kernels.Add("accumulate", AccumulateCuda);

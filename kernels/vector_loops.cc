@@ -44,8 +44,8 @@ double SumSquares(const T* x, int64_t n) {
   const int64_t half_lanes = lanes / 2;
   float buffer[hn::MaxLanes(hn::ScalableTag<float>())];
   double total = 0;
-  for (int64_t tile = 0; tile < n; tile += 4096) {
-    const int64_t end = std::min<int64_t>(tile + 4096, n);
+  for (int64_t tile = 0; tile < n; tile += kSquaresTile) {
+    const int64_t end = std::min<int64_t>(tile + kSquaresTile, n);
     auto even = hn::Zero(dd);
     auto odd = hn::Zero(dd);
     int64_t i = tile;
@@ -106,9 +106,9 @@ double SumSquaresLoop(const BFloat16* x, int64_t n) {
 }
 double SumSquaresLoop(const double* x, int64_t n) {
   double total = 0;
-  for (int64_t tile = 0; tile < n; tile += 4096) {
+  for (int64_t tile = 0; tile < n; tile += kSquaresTile) {
     double sum = 0;
-    for (int64_t i = tile; i < std::min<int64_t>(tile + 4096, n); ++i) sum += x[i] * x[i];
+    for (int64_t i = tile; i < std::min<int64_t>(tile + kSquaresTile, n); ++i) sum += x[i] * x[i];
     total += sum;
   }
   return total;

@@ -16,7 +16,8 @@ void AddLoop(const double* a, const double* b, double* y, int64_t n);
 // y[i] = x[i], rounded to nearest even. `y` must not be x.
 void CastLoop(const float* x, BFloat16* y, int64_t n);
 void CastLoop(const BFloat16* x, float* y, int64_t n);
-// Sum of x[i]^2 in f64, by tiles of 4096 elements added in order.
+// Sum of x[i]^2 in f64, by tiles of kSquaresTile elements added in order.
+inline constexpr int64_t kSquaresTile = 4096;
 double SumSquaresLoop(const float* x, int64_t n);
 double SumSquaresLoop(const BFloat16* x, int64_t n);
 double SumSquaresLoop(const double* x, int64_t n);

@@ -85,7 +85,7 @@ class Lowering {
   }
 
   // A kernel that can add to its result writes the per-step sum itself; with one microbatch any
-  // kernel does.
+  // kernel does, and any conversion.
   void FoldAccumulations() {
     for (const Node& node : graph_.nodes) {
       if (node.is_reshard() || !node.op->sums_microbatches) continue;
@@ -93,12 +93,21 @@ class Lowering {
       const ValueInfo& info = graph_.info(in);
       if (uses_[in.id] != 1 || info.node < 0) continue;
       const Node& producer = graph_.nodes[info.node];
-      if (producer.is_reshard()) continue;
-      const std::vector<int>& able = producer.op->accumulates;
-      const bool adds = std::count(able.begin(), able.end(), info.output) > 0;
-      if (!adds && program_.microbatches > 1) continue;
+      if (program_.microbatches > 1 && !Adds(producer, info.output)) continue;
       folded_[in.id] = node.outputs[0];
     }
+  }
+
+  static bool Adds(const Node& node, int output) {
+    if (node.is_reshard()) return false;
+    const std::vector<int>& able = node.op->accumulates;
+    return std::count(able.begin(), able.end(), output) > 0;
+  }
+
+  // The value itself, or the sum that is written in its place.
+  Value Written(Value v) const {
+    const auto folded = folded_.find(v.id);
+    return folded == folded_.end() ? v : folded->second;
   }
 
   // The update's producer writes the variable's memory itself where that is safe.
@@ -150,10 +159,11 @@ class Lowering {
       actor.node = segment.nodes.front();
       actor.from_mesh = graph_.info(first.inputs[0]).mesh;
       actor.input_buffer = BufferOf(first.inputs[0]);
-      actor.output_buffer = BufferOf(first.outputs[0]);
+      actor.output_buffer = BufferOf(Written(first.outputs[0]));
     } else {
       actor.name = absl::StrCat(first.name, " .. ", graph_.nodes[segment.nodes.back()].name);
       for (int n : segment.nodes) AddCalls(n, actor);
+      if (actor.calls.empty()) return;  // sums that conversions write
     }
     program_.actors.push_back(std::move(actor));
     if (first.is_reshard()) AddConvertedCopies(segment);
@@ -184,11 +194,9 @@ class Lowering {
     call.node = n;
     for (Value v : node.inputs) call.inputs.push_back(v ? BufferOf(v) : -1);
     for (size_t k = 0; k < node.outputs.size(); ++k) {
-      Value v = node.outputs[k];
-      auto folded = folded_.find(v.id);
-      if (folded != folded_.end()) v = folded->second;
+      const Value v = Written(node.outputs[k]);
       call.outputs.push_back(uses_[v.id] > 0 ? BufferOf(v) : -1);
-      if ((sums || folded != folded_.end()) && program_.microbatches > 1) {
+      if ((sums || !(v == node.outputs[k])) && program_.microbatches > 1) {
         call.accumulate.push_back(static_cast<int>(k));
       }
     }

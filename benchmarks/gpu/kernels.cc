@@ -14,6 +14,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "graph/op_def.h"
@@ -43,6 +44,7 @@ struct Case {
   std::vector<TensorSpec> inputs;
   bool products = false;  // its operations are those of matrix units
   bool accumulates = false;
+  int unread = -1;  // a result that nobody reads
 };
 
 class Bench {
@@ -178,6 +180,7 @@ class Bench {
       if (input) Fill(spec, owned.back());
       (input ? in : out).push_back({owned.back(), &spec, &boxes[i], spec.shape});
     }
+    if (c.unread >= 0) out[c.unread] = {};
     const CostContext cost{c.inputs, results, attrs};
     const auto bytes = op.cuda_workspace != nullptr ? op.cuda_workspace : op.workspace;
     KernelContext context;
@@ -234,10 +237,25 @@ std::vector<Case> DecoderCases() {
                           bool adds = false) {
     return Case{label, "einsum", {{"equation", std::string(equation)}}, {a, b}, true, adds};
   };
+  const auto product_in_f32 = [](const char* label, const char* equation, TensorSpec a,
+                                 TensorSpec b, bool adds) {
+    const Attrs attrs = {{"equation", std::string(equation)}, {"dtype", std::string("f32")}};
+    return Case{label, "einsum", attrs, {a, b}, true, adds};
+  };
   // With the sum that the product takes over: against the product of the line above and "residual".
   const auto sum = [](const char* label, const char* equation, TensorSpec a, TensorSpec b,
                       TensorSpec addend) {
     return Case{label, "einsum", {{"equation", std::string(equation)}}, {a, b, addend}, true};
+  };
+  constexpr int kGradSq = 3;
+  const auto adamw = [&](const char* label, TensorSpec grad, int unread) {
+    return Case{label,
+                "adamw",
+                {},
+                {master, master, master, std::move(grad), scalar, scalar, scalar},
+                false,
+                false,
+                unread};
   };
   const Attrs causal{{"causal", true}};
   return {
@@ -249,6 +267,8 @@ std::vector<Case> DecoderCases() {
       product("gate_dx", "bsf,hf->bsh", ffn, w_ffn),
       sum("gate_dx_sum", "bsf,hf->bsh", ffn, w_ffn, x),
       product("gate_dw", "bsh,bsf->hf", x, ffn, true),
+      product_in_f32("gate_dw_f32", "bsh,bsf->hf", x, ffn, false),
+      product_in_f32("gate_dw_f32_sum", "bsh,bsf->hf", x, ffn, true),
       product("down", "bsf,fh->bsh", ffn, w_down),
       sum("down_sum", "bsf,fh->bsh", ffn, w_down, x),
       product("down_dx", "bsh,fh->bsf", x, w_down),
@@ -268,8 +288,11 @@ std::vector<Case> DecoderCases() {
       {"embedding", "embedding", {}, {tokens, head}},
       {"embedding_grad", "embedding_grad", {{"vocab", kVocabulary}}, {tokens, x}},
       {"token_loss", "token_loss", {}, {rows, rows, tokens, scalar}},
-      {"adamw_bf16_grad", "adamw", {}, {master, master, master, w_ffn, scalar, scalar, scalar}},
-      {"adamw_f32_grad", "adamw", {}, {master, master, master, master, scalar, scalar, scalar}},
+      adamw("adamw_bf16_grad", w_ffn, kGradSq),
+      adamw("adamw_f32_grad", master, kGradSq),
+      // With the sum of squares: against the lines above and "sum_squares".
+      adamw("adamw_bf16_grad_sq", w_ffn, -1),
+      adamw("adamw_f32_grad_sq", master, -1),
       {"cast_weights", "cast", {{"dtype", std::string("bf16")}}, {master}},
       {"sum_squares", "sum_squares", {}, {master}},
       {"accumulate", "accumulate", {}, {master}, false, true},

@@ -101,6 +101,40 @@ TEST_F(OptimizerTest, LambTakesLogicalNorms) {
   EXPECT_TRUE(FindVariable(*graph, "w").update);
 }
 
+TEST_F(OptimizerTest, AdamWThatClipsNothingMakesTheNorm) {
+  ASSERT_TRUE(AddOptimizer(g_, Model(), {.clip_norm = 0}).ok());
+  auto graph = g_.Build();
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  std::vector<Value> squares, factors;
+  for (const Node& node : graph->nodes) {
+    EXPECT_NE(node.op->name, "sum_squares");
+    if (node.op->name != "adamw") continue;
+    squares.push_back(node.outputs[3]);
+    factors.push_back(node.inputs[6]);
+  }
+  ASSERT_EQ(factors.size(), 2u);
+  EXPECT_EQ(factors[0], factors[1]);
+  const Node& off = graph->nodes[graph->info(factors[0]).node];
+  EXPECT_EQ(off.op->name, "fill");
+  EXPECT_EQ(off.attrs.Float("value"), 1.0);
+  for (const GraphOutput& output : graph->outputs) {
+    if (output.name != "grad_norm") continue;
+    const Node& root = graph->nodes[graph->info(output.value).node];
+    EXPECT_EQ(graph->nodes[graph->info(root.inputs[0]).node].inputs, squares);
+  }
+}
+
+TEST_F(OptimizerTest, AdamWThatClipsTakesTheFactorOfAllGradients) {
+  ASSERT_TRUE(AddOptimizer(g_, Model(), {.clip_norm = 1}).ok());
+  int norms = 0;
+  for (const Node& node : g_.graph().nodes) {
+    norms += node.op->name == "sum_squares";
+    if (node.op->name != "adamw") continue;
+    EXPECT_EQ(g_.graph().nodes[g_.graph().info(node.inputs[6]).node].op->name, "clip_scale");
+  }
+  EXPECT_EQ(norms, 2);
+}
+
 TEST_F(OptimizerTest, GradientsAreSummedOncePerStep) {
   ASSERT_TRUE(AddOptimizer(g_, Model(), {}).ok());
   for (const Node& node : g_.graph().nodes) {

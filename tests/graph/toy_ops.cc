@@ -296,9 +296,11 @@ void AddOptimizers(OpRegistry& ops) {
            .cost = Bytes});
   ops.Add({.name = "adamw",
            .inputs = {"param", "m", "v", "grad", "lr", "step", "clip"},
-           .outputs = {"param", "m", "v"},
+           .outputs = {"param", "m", "v", "grad_sq"},
            .attrs = {{"beta1", 0.0}, {"beta2", 0.0}, {"eps", 0.0}, {"weight_decay", 0.0}},
-           .infer = [](const InferContext& c) { return LikeInputs(c, 3); },
+           .infer = [](const InferContext& c) -> Specs {
+             return std::vector<TensorSpec>{c.in(0), c.in(1), c.in(2), {{}, DType::kF64}};
+           },
            .layout = NoFactors,
            .cost = Bytes});
   ops.Add({.name = "lamb_update",

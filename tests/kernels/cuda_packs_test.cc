@@ -132,8 +132,15 @@ TEST_P(CudaPacks, Tables) {
 TEST_P(CudaPacks, Optimizers) {
   const Shape n = {1003};
   Expect("sgd", {{"weight_decay", 0.1}}, {Wide(n), Wide(n), X(n), Scalar(0.1), Scalar(0.5)});
-  Expect("adamw", {{"weight_decay", 0.1}},
-         {Wide(n), Wide(n), Wide(n, 0.5, 2.5), X(n), Scalar(0.1), Scalar(3), Scalar(0.5)});
+  // Within a tile, and over two whole ones and a part; with the sum of squares and without.
+  for (const Shape& shape : {n, Shape{17000}, Shape{16384}}) {
+    for (int unread : {-1, 3}) {
+      Expect("adamw", {{"weight_decay", 0.1}},
+             {Wide(shape), Wide(shape), Wide(shape, 0.5, 2.5), X(shape), Scalar(0.1), Scalar(3),
+              Scalar(0.5)},
+             {.unread = unread});
+    }
+  }
   Expect("lamb_update", {}, {Wide(n), Wide(n), Wide(n, 0.5, 2.5), X(n), Scalar(3), Scalar(0.5)});
 }
 

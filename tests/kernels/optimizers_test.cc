@@ -2,6 +2,7 @@
 // = 12..15, lr 0.01, betas 0.9 and 0.999, eps 1e-6, decay 0.01), made in 60-digit arithmetic
 // elsewhere.
 #include <cmath>
+#include <utility>
 
 #include "gtest/gtest.h"
 #include "kernels/op_list.h"
@@ -119,6 +120,26 @@ TEST(Optimizers, AdamWInSinglePrecisionAgrees) {
       for (size_t i = 0; i < 1003; ++i) {
         ASSERT_NEAR(got[o].values[i], want[o].values[i], 3e-6) << o << " " << i;
       }
+    }
+  }
+}
+
+// The bits of sum_squares, of tensors of no, one and several tiles.
+TEST(Optimizers, AdamWSumsTheSquaresOfTheGradient) {
+  for (const auto& [param, grad] : {std::pair(DType::kF64, DType::kF64), {DType::kF32, DType::kF32},
+                                    {DType::kF32, DType::kBF16}}) {
+    for (int64_t n : {0, 1, 1003, 4096, 8192, 20001}) {
+      HostTensor g = Sixteenths({{n}, grad}, 5, -2, 2);
+      if (grad != DType::kBF16) {
+        for (size_t i = 0; i < g.values.size(); ++i) {  // whose squares are rounded
+          g.values[i] = static_cast<float>(g.values[i] + 1.0 / static_cast<double>(i + 3));
+        }
+      }
+      const HostTensor p = Sixteenths({{n}, param}, 6), v = Sixteenths({{n}, param}, 7, 0.5, 2);
+      const auto got = RunOptimizer("adamw", {}, {p, p, v, g, Scalar(0.1), Scalar(3), Scalar(0.5)});
+      const auto want = RunOptimizer("sum_squares", {}, {g});
+      EXPECT_EQ(got[3].spec, (TensorSpec{{}, DType::kF64}));
+      EXPECT_EQ(got[3].values, want[0].values) << std::string(Name(grad)) << " " << n;
     }
   }
 }

@@ -270,6 +270,9 @@ std::vector<OpRow> OptimizerRows() {
         row.inputs.push_back(clip);
         for (size_t i = 4; i < row.inputs.size(); ++i) absl::StrAppend(&row.in, " ", whole);
         row.out = absl::StrCat(param, " ", param, " ", param);
+        if (name == "adamw") {  // the sum of squares is partial where the parameter is split
+          absl::StrAppend(&row.out, " ", absl::StrReplaceAll(param, {{"S0", "P"}, {"S1", "P"}}));
+        }
       }
       rows.push_back(std::move(row));
     };
