@@ -21,8 +21,8 @@ class Classes {
 
 }  // namespace
 
-AxisRoles::AxisRoles(const Graph& graph, bool shard_states)
-    : graph_(graph), shard_states_(shard_states) {
+AxisRoles::AxisRoles(const Graph& graph, bool shard_states, int microbatches)
+    : graph_(graph), shard_states_(shard_states), microbatches_(microbatches) {
   int dims = 0;
   for (const ValueInfo& info : graph.values) {
     first_.push_back(dims);
@@ -142,6 +142,7 @@ bool AxisRoles::AllowsHome(Value value, Sbp sbp, int axis) const {
 bool AxisRoles::IsActivation(Value value) const {
   const ValueInfo& info = graph_.info(value);
   if (info.rate == Rate::kStep) return false;
+  if (microbatches_ > 1) return true;
   for (int d = 0; d < info.spec.rank(); ++d) {
     if (in_input_[Extent(value, d)]) return true;
   }

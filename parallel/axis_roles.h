@@ -26,14 +26,14 @@ namespace weft {
 // is an axis of none that activations lie on. Refers to the graph.
 class AxisRoles {
  public:
-  AxisRoles(const Graph& graph, bool shard_states);
+  AxisRoles(const Graph& graph, bool shard_states, int microbatches);
 
   // Whether the node may take the signature on `axis` of its results' mesh.
   bool Allows(const Node& node, const Signature& signature, int axis) const;
   // Whether an input or variable without annotation may lie so on `axis` of its mesh.
   bool AllowsHome(Value value, Sbp sbp, int axis) const;
-  // Whether the value is made anew for each microbatch's rows, rather than of weights alone (as
-  // their gradients are).
+  // Whether the value is made anew for each of several microbatches, or of a microbatch's rows;
+  // rather than of weights alone, as their gradients are.
   bool IsActivation(Value value) const;
   // The splits of the value that annotations of activations ask for: bit axis * 8 + dimension.
   uint64_t AskedSplits(Value value) const;
@@ -52,6 +52,7 @@ class AxisRoles {
 
   const Graph& graph_;
   const bool shard_states_;
+  const int microbatches_;
   std::vector<std::vector<Role>> roles_;  // by mesh and axis
   std::vector<int> first_;                // by value: index of its first dimension
   std::vector<int> extent_;               // by dimension

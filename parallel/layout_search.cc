@@ -34,7 +34,7 @@ LayoutSearch::LayoutSearch(const Graph& graph, const PassContext& context)
     : graph_(graph),
       context_(context),
       table_(graph.meshes, context.cost),
-      roles_(graph, context.shard_states) {
+      roles_(graph, context.shard_states, context.microbatches) {
   for (const Mesh& mesh : graph.meshes) num_axes_ = std::max(num_axes_, mesh.num_axes());
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "runtime/cuda_status.h"
+
 namespace weft {
 namespace {
 
@@ -30,8 +32,13 @@ void CudaMonitor::Remove(CudaWatched* watched) {
   watched_.erase(std::find(watched_.begin(), watched_.end(), watched));
 }
 
+absl::Status CudaMonitor::AskDevice() const {
+  return CudaStreamDone(idle_, "the device stopped").status();
+}
+
 void CudaMonitor::Work() {
   cudaSetDevice(device_);
+  cudaStreamCreateWithFlags(&idle_, cudaStreamNonBlocking);
   while (!stops_.load(std::memory_order_acquire)) {
     const int64_t seen = wakes_.value();
     bool busy = false;
@@ -45,6 +52,7 @@ void CudaMonitor::Work() {
       wakes_.AwaitFor(seen + 1, kIdleInterval);
     }
   }
+  cudaStreamDestroy(idle_);
 }
 
 }  // namespace weft

@@ -7,7 +7,10 @@
 #include <thread>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "runtime/progress.h"
+
+struct CUstream_st;
 
 namespace weft {
 
@@ -30,6 +33,9 @@ class CudaMonitor {
   void Add(CudaWatched* watched);
   // Returns once it is not being looked at and never will be.
   void Remove(CudaWatched* watched);
+  // Whether the device still works: its own error if not. Asks a stream on which nothing runs, so
+  // that no recording of another is disturbed and nobody's work is waited for. The monitor's thread.
+  absl::Status AskDevice() const;
   // Something was enqueued. One thread at a time.
   void Wake() { wakes_.Advance(wakes_.value() + 1); }
 
@@ -41,6 +47,7 @@ class CudaMonitor {
   std::vector<CudaWatched*> watched_;
   Progress wakes_;
   std::atomic<bool> stops_{false};
+  CUstream_st* idle_ = nullptr;  // of the thread
   std::thread thread_;
 };
 

@@ -57,7 +57,8 @@ PeerMessenger::PeerMessenger(Transport& transport, Device& device, int ordinal,
 PeerMessenger::~PeerMessenger() {
   if (release_ == nullptr) return;
   monitor_.Remove(this);
-  if (!transport_.status().ok()) {
+  if (transport_.poisoned()) {
+    Release();
     for (int neighbour : neighbours_) {
       (void)cudaSetDevice(neighbour);
       (void)cudaDeviceSynchronize();
@@ -277,11 +278,14 @@ absl::Status PeerMessenger::Run(int exchange, int64_t firing, void* native_strea
 
 // Again at every look: a peer that has not heard of the failure may still count.
 bool PeerMessenger::Poll() {
-  if (!transport_.poisoned()) return false;
+  if (transport_.poisoned()) Release();
+  return false;
+}
+
+void PeerMessenger::Release() {
   if (cudaMemsetAsync(counts_.data(), kReleased, counts_.bytes(), release_) != cudaSuccess) {
     (void)cudaGetLastError();
   }
-  return false;
 }
 
 }  // namespace weft

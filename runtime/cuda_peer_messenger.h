@@ -71,6 +71,8 @@ class PeerMessenger final : public DeviceMessenger, private CudaWatched {
   absl::StatusOr<bool> AnyRank(bool here);
   absl::Status Prepare(int peer, const PeerTable& mine, const PeerTable& theirs);
   bool Poll() override;
+  // Lets whatever waits for a count go on.
+  void Release();
 
   Transport& transport_;
   Device& device_;

@@ -21,23 +21,14 @@ class CudaRecording final : public DeviceRecording {
 
 }  // namespace
 
-std::mutex& CudaRecordingMutex() {
-  static std::mutex mutex;
-  return mutex;
-}
-
 absl::Status BeginCudaRecording(cudaStream_t stream) {
-  CudaRecordingMutex().lock();
-  const absl::Status status = CudaStatus(
-      cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-  if (!status.ok()) CudaRecordingMutex().unlock();
-  return status;
+  return CudaStatus(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal),
+                    "cudaStreamBeginCapture");
 }
 
 absl::StatusOr<std::unique_ptr<DeviceRecording>> EndCudaRecording(cudaStream_t stream) {
   cudaGraph_t graph = nullptr;
   const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
-  CudaRecordingMutex().unlock();
   WEFT_RETURN_IF_ERROR(CudaStatus(ended, "cudaStreamEndCapture"));
   cudaGraphExec_t ready = nullptr;
   const absl::Status status =

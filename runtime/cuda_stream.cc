@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "runtime/cuda_driver.h"
-#include "runtime/cuda_recording.h"
 #include "runtime/cuda_status.h"
 #include "runtime/status.h"
 
@@ -140,10 +139,8 @@ bool CudaStream::Poll() {
     quiet_looks_ = 0;
     completed_.Advance(done);
   } else if (done < pushed && ++quiet_looks_ % kLooksBeforeAsking == 0) {
-    const std::unique_lock<std::mutex> nothing_records(CudaRecordingMutex(), std::try_to_lock);
-    if (!nothing_records) return true;
-    const absl::StatusOr<bool> alive = CudaStreamDone(native_, "the device stopped");
-    if (!alive.ok()) Break(alive.status());
+    const absl::Status alive = monitor_.AskDevice();
+    if (!alive.ok()) Break(alive);
   }
   return completed_.value() < pushed;
 }

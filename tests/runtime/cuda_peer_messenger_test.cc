@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <future>
 #include <thread>
 #include <vector>
 
@@ -137,7 +138,9 @@ TEST(CudaPeerMessenger, SlotsTakeTurnsAndWaitForTheirReader) {
 
 // A rank that never comes: after the failure the other's stream ends all the same.
 TEST(CudaPeerMessenger, FailureLetsStreamsEnd) {
-  testing::RunRanks(2, {}, [](Transport& t) {
+  std::promise<void> all_enqueued;
+  const std::shared_future<void> enqueued = all_enqueued.get_future();
+  testing::RunRanks(2, {}, [&](Transport& t) {
     Rank rank(t);
     const DeviceMessenger::Message out{1 - t.rank(), kBytes, {rank.at(0)}};
     const DeviceMessenger::Message in{1 - t.rank(), kBytes, {rank.at(1)}};
@@ -147,10 +150,13 @@ TEST(CudaPeerMessenger, FailureLetsStreamsEnd) {
       for (int64_t firing = 0; firing < 3; ++firing) {
         ASSERT_EQ(rank.messenger->Run(number, firing, rank.native()), absl::OkStatus());
       }
+      all_enqueued.set_value();
+      EXPECT_EQ(cudaStreamSynchronize(rank.native()), cudaSuccess);
     } else {
+      // Memory that the other copies to stays until it has enqueued that.
+      enqueued.wait();
       t.Poison(absl::InternalError("out of luck"));
     }
-    EXPECT_EQ(cudaStreamSynchronize(rank.native()), cudaSuccess);
     EXPECT_TRUE(absl::StrContains(t.status().message(), "rank 1 failed: out of luck"));
   });
 }

@@ -3,13 +3,14 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <cstdint>
 #include <future>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "runtime/cuda_monitor.h"
 
 namespace weft {
 namespace {
@@ -62,22 +63,30 @@ TEST_F(CudaRecordingTest, DoesNothingUntilItIsReplayedAndThenTheSameEachTime) {
   }
 }
 
-// Asking a stream that is recorded how it is would end the recording.
-TEST_F(CudaRecordingTest, NobodyMayAskWhileOneRecords) {
-  const auto may_ask = [] {
-    return std::async(std::launch::async,
-                      [] {
-                        const std::unique_lock<std::mutex> lock(CudaRecordingMutex(),
-                                                                std::try_to_lock);
-                        return lock.owns_lock();
-                      })
-        .get();
+// The monitor looks after the device while a stream of it is recorded.
+TEST_F(CudaRecordingTest, DeviceMayBeAskedWhileOneRecords) {
+  ASSERT_EQ(cudaMemset(from_, 5, kBytes), cudaSuccess);
+  struct Watched final : CudaWatched {
+    explicit Watched(CudaMonitor& m) : monitor(m) {}
+    bool Poll() override {
+      if (!asked.exchange(true)) answer.set_value(monitor.AskDevice());
+      return true;
+    }
+    CudaMonitor& monitor;
+    std::atomic<bool> asked{false};
+    std::promise<absl::Status> answer;
   };
-  EXPECT_TRUE(may_ask());
+  CudaMonitor monitor(0);
+  Watched watched(monitor);
   ASSERT_TRUE(BeginCudaRecording(stream_).ok());
-  EXPECT_FALSE(may_ask());
-  EXPECT_TRUE(EndCudaRecording(stream_).ok());
-  EXPECT_TRUE(may_ask());
+  monitor.Add(&watched);
+  EXPECT_EQ(watched.answer.get_future().get(), absl::OkStatus());
+  ASSERT_EQ(EnqueueCopy(), cudaSuccess);
+  const auto recording = EndCudaRecording(stream_);
+  monitor.Remove(&watched);
+  ASSERT_TRUE(recording.ok()) << recording.status();
+  ASSERT_TRUE((*recording)->Replay(stream_).ok());
+  EXPECT_EQ(Byte(), 5);
 }
 
 TEST_F(CudaRecordingTest, WhatCannotBeRecordedLeavesTheStreamUsable) {
