@@ -62,6 +62,11 @@ struct Cost {
   double bytes = 0;
 };
 
+// An op and the op of its gradient, by name.
+struct ForwardAndGradient {
+  std::string forward, gradient;
+};
+
 struct OpDef {
   std::string name;
   // Operand names; "x?" may be absent (trailing only), "xs*" takes any number >= 1 (last only).
@@ -104,6 +109,11 @@ struct OpDef {
   // Operands that `infer` takes in a narrower float dtype too, the results being as if that had been
   // converted first, their dtypes the same. No conversion is needed for them.
   std::vector<int> takes_narrow = {};
+  // Two ops, both named, that this one stands for where what the gradient op takes besides does not
+  // depend on the forward op (parallel/merge_gradients.h). By name it has the forward op's results,
+  // then the gradient op's, and the gradient op's operands but the results of the forward op; the
+  // attributes of all three are the same.
+  ForwardAndGradient merges = {};
   // Results depend on logical index and a seed operand; equality laws still hold across splits.
   bool stochastic = false;
   // The one rate change of a program: per-microbatch operand, per-step result (the sum over the

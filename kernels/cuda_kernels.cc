@@ -10,6 +10,7 @@ void FillCudaKernels(KernelTable& kernels) {
   AddEinsumCuda(kernels);
   AddEmbeddingCuda(kernels);
   AddHeadCrossEntropyCuda(kernels);
+  AddHeadCrossEntropyWithGradCuda(kernels);
   AddMovementCuda(kernels);
   AddNormCuda(kernels);
   AddOptimizersCuda(kernels);

@@ -17,6 +17,7 @@ void AddConv2dCuda(KernelTable& kernels);
 void AddEinsumCuda(KernelTable& kernels);
 void AddEmbeddingCuda(KernelTable& kernels);
 void AddHeadCrossEntropyCuda(KernelTable& kernels);
+void AddHeadCrossEntropyWithGradCuda(KernelTable& kernels);
 void AddMovementCuda(KernelTable& kernels);
 void AddNormCuda(KernelTable& kernels);
 void AddOptimizersCuda(KernelTable& kernels);

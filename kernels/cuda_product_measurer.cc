@@ -90,7 +90,8 @@ void CudaProductMeasurer::Release() {
 
 absl::Status CudaProductMeasurer::List(std::string_view name, Kernel kernel,
                                        const KernelContext& context, ProductSet& products) {
-  if (name != "einsum" && name != "head_cross_entropy" && name != "head_cross_entropy_grad") {
+  if (name != "einsum" && name != "head_cross_entropy" && name != "head_cross_entropy_grad" &&
+      name != "head_cross_entropy_with_grad") {
     return absl::OkStatus();
   }
   // Kernels clear what nothing is added to.

@@ -72,6 +72,18 @@ int64_t HeadCudaWorkspace(const CostContext& c) { return HeadBytes<false>(c); }
 
 int64_t HeadGradCudaWorkspace(const CostContext& c) { return HeadBytes<true>(c); }
 
+int64_t HeadWithGradCudaWorkspace(const CostContext& c) {
+  const DType dtype = c.inputs[0].dtype;
+  const HeadGroups groups(c.inputs[0].shape, c.inputs[1].shape, SizeOf(dtype));
+  Scratch scratch(nullptr);
+  switch (dtype) {
+    case DType::kF64: HeadGroupScratch<double, double>(scratch, groups); break;
+    case DType::kF32: HeadGroupScratch<float, float>(scratch, groups); break;
+    default: HeadGroupScratch<float, BFloat16>(scratch, groups);
+  }
+  return scratch.used();
+}
+
 int64_t AttentionCudaWorkspace(const CostContext& c) {
   const AttentionSize size(c.inputs[0].shape, c.inputs[1].shape, c.inputs[2].shape);
   return size.batch * size.s * size.heads * WideBytes(c.inputs[0].dtype);

@@ -30,6 +30,7 @@ int64_t EmbeddingGradCudaWorkspace(const CostContext& c);
 int64_t EinsumCudaWorkspace(const CostContext& c);
 int64_t HeadCudaWorkspace(const CostContext& c);
 int64_t HeadGradCudaWorkspace(const CostContext& c);
+int64_t HeadWithGradCudaWorkspace(const CostContext& c);
 int64_t AttentionCudaWorkspace(const CostContext& c);
 int64_t AttentionGradCudaWorkspace(const CostContext& c);
 int64_t NoCudaWorkspace(const CostContext& c);

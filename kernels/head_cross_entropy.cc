@@ -3,12 +3,12 @@
 // logit are then parts (logaddexp and sum).
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "graph/grad_context.h"
 #include "kernels/device_workspace.h"
 #include "kernels/gemm.h"
+#include "kernels/head_operands.h"
 #include "kernels/infer.h"
 #include "kernels/op_list.h"
 #include "kernels/row_math.h"
@@ -22,13 +22,6 @@ namespace {
 // A block of logits (2 MB of f32) stays in the outer cache between the product and its softmax.
 constexpr int64_t kBlockRows = 256;
 constexpr int64_t kBlockVocab = 2048;
-
-// Local extents: rows of x, vocabulary and hidden.
-struct HeadSize {
-  HeadSize(absl::Span<const int64_t> x, absl::Span<const int64_t> w)
-      : rows(NumElements(x.first(x.size() - 1))), vocab(w[0]), hidden(w[1]) {}
-  int64_t rows, vocab, hidden;
-};
 
 // The workspace of both kernels; T is the storage type. Sums and the copy of a block that products
 // read are for bf16 only.
@@ -69,12 +62,10 @@ absl::Status Logits(const HeadBlock& block, int64_t hidden, const T* x, const T*
 // Folds a block's logits into the running maximum and sum of each row; `target` may be nullptr.
 template <typename W>
 void Fold(const KernelContext& k, const HeadBlock& block, W* logits, W* most, W* sum, W* target) {
-  const IndexSet& vocab = k.in(1).box->dims[0];
   for (int64_t i = 0; i < block.rows; ++i) {
     W* row = logits + i * block.vocab;
     const int64_t at = block.row + i;
-    const int32_t wanted = k.in(2).as<int32_t>()[at];
-    const int64_t local = wanted < 0 ? -1 : vocab.ToLocal(wanted);
+    const int64_t local = LocalTarget(k, at);
     if (target != nullptr && local >= block.first && local < block.first + block.vocab) {
       target[at] = row[local - block.first];
     }
@@ -82,20 +73,6 @@ void Fold(const KernelContext& k, const HeadBlock& block, W* logits, W* most, W*
     sum[at] = sum[at] * std::exp(most[at] - now) + RowExp(row, block.vocab, now);
     most[at] = now;
   }
-}
-
-// Negative targets are padding; those beyond the whole vocabulary are nobody's and would count as
-// logit 0.
-absl::Status CheckTargets(const KernelContext& k, std::string_view op) {
-  const int64_t vocab = k.in(1).logical->shape[0];
-  const int32_t* targets = k.in(2).as<int32_t>();
-  for (int64_t i = 0; i < k.in(2).elements(); ++i) {
-    if (targets[i] < vocab) continue;
-    return absl::OutOfRangeError(absl::StrCat(std::string(op), ": target ", targets[i],
-                                              " is not below the vocabulary size ", vocab,
-                                              "; give w more rows, or check the data"));
-  }
-  return absl::OkStatus();
 }
 
 template <typename T>
@@ -131,41 +108,14 @@ absl::Status Head(const KernelContext& k) {
 // logits -> exp(logits - lse) dlse, and dtarget at the target.
 template <typename W>
 void LogitGradients(const KernelContext& k, const HeadBlock& block, W* logits) {
-  const IndexSet& vocab = k.in(1).box->dims[0];
   for (int64_t i = 0; i < block.rows; ++i) {
     W* row = logits + i * block.vocab;
     const int64_t at = block.row + i;
-    const W dlse = k.in(4).as<W>()[at];
-    if (dlse == 0) {
-      std::fill_n(row, block.vocab, W(0));
-    } else {
-      RowExp(row, block.vocab, k.in(3).as<W>()[at]);
-      RowScale(row, block.vocab, dlse);
-    }
-    const int32_t wanted = k.in(2).as<int32_t>()[at];
-    const int64_t local = wanted < 0 ? -1 : vocab.ToLocal(wanted);
+    LogitGradient(row, block.vocab, k.in(3).as<W>()[at], k.in(4).as<W>()[at]);
+    const int64_t local = LocalTarget(k, at);
     if (local >= block.first && local < block.first + block.vocab) {
       row[local - block.first] += k.in(5).as<W>()[at];
     }
-  }
-}
-
-// Wide values as products take them: themselves, or their conversion written to `scratch`.
-template <typename T>
-const T* AsStored(const ArithmeticOf<T>* values, int64_t n, T* scratch) {
-  if constexpr (std::is_same_v<T, ArithmeticOf<T>>) {
-    return values;
-  } else {
-    ConvertRow(scratch, values, n);
-    return scratch;
-  }
-}
-
-// dw of one block of the vocabulary from its wide sums; f32 and f64 are summed in place.
-template <typename T>
-void StoreBlock(const ArithmeticOf<T>* from, bool adds, T* to, int64_t n) {
-  if constexpr (!std::is_same_v<T, ArithmeticOf<T>>) {
-    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<T>(from[i] + (adds ? Load(to[i]) : 0));
   }
 }
 
@@ -208,28 +158,11 @@ absl::Status HeadGrad(const KernelContext& k) {
       }
     }
     if (dw_out != nullptr && size.rows > 0) {
-      StoreBlock(dw, k.adds(1), dw_out + v * h, vocab * h);
+      StoreSums(dw, k.adds(1), dw_out + v * h, vocab * h);
     }
   }
   if (!kInPlace && dx != nullptr) ConvertRow(k.out(0).as<T>(), dx, size.rows * h);
   return absl::OkStatus();
-}
-
-// x [..., h], w [v, h], targets [...]; the statistics' spec.
-absl::StatusOr<TensorSpec> CheckHead(const InferContext& c, std::string_view op) {
-  const TensorSpec &x = c.in(0), &w = c.in(1), &targets = c.in(2);
-  WEFT_RETURN_IF_ERROR(RequireFloat(x));
-  const bool shapes =
-      x.rank() >= 1 && w.rank() == 2 && w.dtype == x.dtype && w.shape[1] == x.shape.back();
-  TensorSpec rows{x.shape, WideDType(x.dtype)};
-  if (shapes) rows.shape.pop_back();
-  if (!shapes || targets != TensorSpec{rows.shape, DType::kI32}) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(std::string(op), " needs x [batch,sequence,hidden], w [vocab,hidden] of the ",
-                     "same dtype and i32 targets [batch,sequence], got ", x.ToString(), ", ",
-                     w.ToString(), " and ", targets.ToString()));
-  }
-  return rows;
 }
 
 InferredSpecs InferHead(const InferContext& c) {
@@ -239,12 +172,8 @@ InferredSpecs InferHead(const InferContext& c) {
 
 InferredSpecs InferHeadGrad(const InferContext& c) {
   WEFT_ASSIGN_OR_RETURN(const TensorSpec rows, CheckHead(c, "head_cross_entropy_grad"));
-  for (int i = 3; i < 6; ++i) {
-    if (c.in(i) == rows) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("head_cross_entropy_grad: lse, dlse and dtarget must be ", rows.ToString(),
-                     ", got ", c.in(i).ToString()));
-  }
+  WEFT_RETURN_IF_ERROR(
+      CheckHeadStatistics(c, "head_cross_entropy_grad", 3, rows, "lse, dlse and dtarget"));
   return std::vector<TensorSpec>{c.in(0), c.in(1)};
 }
 
@@ -288,14 +217,6 @@ int64_t HeadWorkspace(const CostContext& c) {
     default: HeadBuffers<float>(scratch, size, kGrad);
   }
   return scratch.used();
-}
-
-// Products: 1 forward, 3 backward.
-template <int kProducts>
-Cost HeadCost(const CostContext& c) {
-  const HeadSize size(c.inputs[0].shape, c.inputs[1].shape);
-  return {.flops = (2.0 * kProducts * size.hidden + 5) * size.rows * size.vocab + 1,
-          .bytes = static_cast<double>(c.bytes())};
 }
 
 }  // namespace

@@ -5,46 +5,14 @@
 
 #include "kernels/cuda_block.h"
 #include "kernels/cuda_element.h"
-#include "kernels/cuda_fault.h"
-#include "kernels/cuda_index_set.h"
+#include "kernels/cuda_head.h"
 #include "kernels/cuda_kernels.h"
 #include "kernels/cuda_launch.h"
-#include "kernels/cuda_matmul.h"
 #include "kernels/head_pieces.h"
 #include "runtime/status.h"
 
 namespace weft {
 namespace {
-
-// One piece of the logits' matrix: rows [row, row + rows), vocabulary [first, first + vocab).
-struct Piece {
-  int64_t row, rows, first, vocab;
-};
-
-struct Targets {
-  const int32_t* ids;
-  CudaIndexSet vocab;
-  int64_t vocabulary;
-  CudaFault* fault;
-  CudaFault::Op op;
-
-  // Column of the row's target in the piece, or -1.
-  __device__ int64_t ColumnOf(int64_t row, const Piece& piece) const {
-    const int32_t id = ids[row];
-    if (id < 0) return -1;
-    if (id >= vocabulary) {
-      if (threadIdx.x == 0) ReportFault(fault, op, id, vocabulary);
-      return -1;
-    }
-    const int64_t column = vocab.ToLocal(id) - piece.first;
-    return column >= 0 && column < piece.vocab ? column : -1;
-  }
-};
-
-absl::StatusOr<Targets> TargetsOf(const KernelContext& k, CudaHandles& handles, CudaFault::Op op) {
-  WEFT_ASSIGN_OR_RETURN(const CudaIndexSet vocab, CudaIndexSet::Of(k.in(1).box->dims[0]));
-  return Targets{k.in(2).as<int32_t>(), vocab, k.in(1).logical->shape[0], handles.fault(), op};
-}
 
 template <typename W>
 __global__ void __launch_bounds__(kBlockThreads)
@@ -61,7 +29,7 @@ __global__ void __launch_bounds__(kBlockThreads)
 // Folds a piece into the rows' running maxima and sums of exponentials; a block has a row.
 template <int N, typename W>
 __global__ void __launch_bounds__(kBlockThreads)
-    FoldKernel(const W* logits, Piece piece, Targets targets, W* most, W* sum, W* target) {
+    FoldKernel(const W* logits, HeadPiece piece, HeadTargets targets, W* most, W* sum, W* target) {
   for (int64_t i = blockIdx.x; i < piece.rows; i += gridDim.x) {
     const W* row = logits + i * piece.vocab;
     const int64_t at = piece.row + i;
@@ -102,7 +70,7 @@ __global__ void __launch_bounds__(kBlockThreads)
 // starts where row i of the logits did.
 template <int N, typename T>
 __global__ void __launch_bounds__(kBlockThreads)
-    LogitGradKernel(WideOf<T>* logits, Piece piece, Targets targets, const WideOf<T>* lse,
+    LogitGradKernel(WideOf<T>* logits, HeadPiece piece, HeadTargets targets, const WideOf<T>* lse,
                     const WideOf<T>* dlse, const WideOf<T>* dtarget) {
   using W = WideOf<T>;
   const int64_t tile = static_cast<int64_t>(blockDim.x) * N;
@@ -127,74 +95,42 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
-// to = from, or to + from, narrowed.
-template <typename T>
-__global__ void __launch_bounds__(kBlockThreads)
-    StoreKernel(const WideOf<T>* from, T* to, int64_t n, bool adds) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) {
-    to[i] = Narrow<T>(adds ? from[i] + Widen(to[i]) : from[i]);
-  }
-}
-
 // What the products of all pieces have in common.
 template <typename T>
 struct Head {
   using W = WideOf<T>;
-  static constexpr bool kNarrow = !std::is_same_v<T, W>;
   static constexpr int N = kPackOf<W>;
 
   Head(const KernelContext& context, bool grad)
       : k(context),
         pieces(k.in(0).shape, k.in(1).shape),
         scratch(k.workspace),
-        buffers(scratch, pieces, grad, kNarrow) {}
+        buffers(scratch, pieces, grad, !std::is_same_v<T, W>),
+        products(k, buffers.matmul, buffers.matmul_bytes) {}
 
   // Pieces in the order of vocabulary, then rows.
   template <typename F>
   absl::Status ForEachPiece(F&& f) {
     for (int64_t v = 0; v < pieces.vocab; v += pieces.piece_vocab) {
       for (int64_t r = 0; r < pieces.rows; r += pieces.piece_rows) {
-        const Piece piece{r, std::min(pieces.piece_rows, pieces.rows - r), v,
-                          std::min(pieces.piece_vocab, pieces.vocab - v)};
+        const HeadPiece piece{r, std::min(pieces.piece_rows, pieces.rows - r), v,
+                              std::min(pieces.piece_vocab, pieces.vocab - v)};
         WEFT_RETURN_IF_ERROR(f(piece));
       }
     }
     return absl::OkStatus();
   }
 
-  const T* x(const Piece& p) const { return k.in(0).as<T>() + p.row * pieces.hidden; }
-  const T* w(const Piece& p) const { return k.in(1).as<T>() + p.first * pieces.hidden; }
-  DType dtype() const { return k.in(0).dtype(); }
-  DType wide() const { return dtype() == DType::kF64 ? DType::kF64 : DType::kF32; }
-
-  absl::Status Product(const MatmulSize& size, const MatmulView& a, const MatmulView& b, bool adds,
-                       const MatmulTarget& c) {
-    return MatmulCuda(k, size, a, b, adds ? c.data : nullptr, c, buffers.matmul,
-                      buffers.matmul_bytes);
-  }
-
-  absl::Status Logits(const Piece& p) {
-    const int64_t h = pieces.hidden;
-    if (h == 0) {
-      return CudaStatus(
-          cudaMemsetAsync(buffers.logits, 0, p.rows * p.vocab * sizeof(W), StreamOf(k)),
-          "logits of nothing");
-    }
-    return Product({p.rows, p.vocab, h}, {x(p), dtype(), h, 1}, {w(p), dtype(), 1, h}, false,
-                   {buffers.logits, wide(), p.vocab, 1});
-  }
-
   absl::Status Forward() {
     WEFT_ASSIGN_OR_RETURN(CudaHandles * handles, HandlesOf(k));
-    WEFT_ASSIGN_OR_RETURN(const Targets targets, TargetsOf(k, *handles, CudaFault::kHead));
+    WEFT_ASSIGN_OR_RETURN(const HeadTargets targets, HeadTargetsOf(k, *handles, CudaFault::kHead));
     W* lse = k.out(0).as<W>();
     W* target = k.out(1).as<W>();
     const LaunchShape each{GridFor(pieces.rows), kBlockThreads};
     WEFT_RETURN_IF_ERROR(
         Launch(k, &StartKernel<W>, each, buffers.most, buffers.sum, target, pieces.rows));
-    WEFT_RETURN_IF_ERROR(ForEachPiece([&](const Piece& p) {
-      WEFT_RETURN_IF_ERROR(Logits(p));
+    WEFT_RETURN_IF_ERROR(ForEachPiece([&](const HeadPiece& p) {
+      WEFT_RETURN_IF_ERROR(products.Logits(p, buffers.logits));
       const auto kernel = p.vocab % N == 0 ? &FoldKernel<N, W> : &FoldKernel<1, W>;
       return Launch(k, kernel, {GridFor(p.rows, 1), kBlockThreads}, buffers.logits, p, targets,
                     buffers.most, buffers.sum, target);
@@ -206,14 +142,15 @@ struct Head {
 
   absl::Status Backward() {
     WEFT_ASSIGN_OR_RETURN(CudaHandles * handles, HandlesOf(k));
-    WEFT_ASSIGN_OR_RETURN(const Targets targets, TargetsOf(k, *handles, CudaFault::kHeadGrad));
+    WEFT_ASSIGN_OR_RETURN(const HeadTargets targets,
+                          HeadTargetsOf(k, *handles, CudaFault::kHeadGrad));
     const Operand &dx = k.out(0), &dw = k.out(1);
     if (pieces.empty() || pieces.hidden == 0) {
-      WEFT_RETURN_IF_ERROR(Clear(dx));
-      return k.adds(1) ? absl::OkStatus() : Clear(dw);
+      WEFT_RETURN_IF_ERROR(products.Clear(dx));
+      return k.adds(1) ? absl::OkStatus() : products.Clear(dw);
     }
-    WEFT_RETURN_IF_ERROR(ForEachPiece([&](const Piece& p) {
-      WEFT_RETURN_IF_ERROR(Logits(p));
+    WEFT_RETURN_IF_ERROR(ForEachPiece([&](const HeadPiece& p) {
+      WEFT_RETURN_IF_ERROR(products.Logits(p, buffers.logits));
       const auto kernel = p.vocab % N == 0 ? &LogitGradKernel<N, T> : &LogitGradKernel<1, T>;
       WEFT_RETURN_IF_ERROR(Launch(k, kernel, {GridFor(p.rows, 1), kBlockThreads}, buffers.logits, p,
                                   targets, k.in(3).as<W>(), k.in(4).as<W>(), k.in(5).as<W>()));
@@ -221,49 +158,40 @@ struct Head {
       return dw.data == nullptr ? absl::OkStatus() : AddDw(p, dw);
     }));
     if (buffers.dx == nullptr || dx.data == nullptr) return absl::OkStatus();
-    return Store(buffers.dx, dx.as<T>(), dx.elements(), false);
-  }
-
-  absl::Status Clear(const Operand& out) {
-    if (out.data == nullptr || out.elements() == 0) return absl::OkStatus();
-    return CudaStatus(
-        cudaMemsetAsync(out.data, 0, out.elements() * SizeOf(out.dtype()), StreamOf(k)),
-        "gradient of nothing");
-  }
-
-  absl::Status Store(const W* from, T* to, int64_t n, bool adds) {
-    return Launch(k, &StoreKernel<T>, {GridFor(n), kBlockThreads}, from, to, n, adds);
+    return products.Store(buffers.dx, dx.as<T>(), dx.elements(), false);
   }
 
   // Elements of T between rows of the logits' gradients.
-  int64_t Pitch(const Piece& p) const {
+  int64_t Pitch(const HeadPiece& p) const {
     return p.vocab * static_cast<int64_t>(sizeof(W) / sizeof(T));
   }
 
-  absl::Status AddDx(const Piece& p, const Operand& out) {
-    const int64_t h = pieces.hidden;
-    MatmulTarget to{out.as<T>() + p.row * h, dtype(), h, 1};
-    if (buffers.dx != nullptr) to = {buffers.dx + p.row * h, wide(), h, 1};
-    return Product({p.rows, h, p.vocab}, {buffers.logits, dtype(), Pitch(p), 1},
-                   {w(p), dtype(), h, 1}, p.first > 0, to);
+  absl::Status AddDx(const HeadPiece& p, const Operand& out) {
+    const int64_t at = p.row * pieces.hidden;
+    const bool adds = p.first > 0;
+    if (buffers.dx == nullptr) {
+      return products.Dx(p, buffers.logits, Pitch(p), adds, out.as<T>() + at, products.dtype());
+    }
+    return products.Dx(p, buffers.logits, Pitch(p), adds, buffers.dx + at, products.wide());
   }
 
-  absl::Status AddDw(const Piece& p, const Operand& out) {
-    const int64_t h = pieces.hidden;
-    T* const result = out.as<T>() + p.first * h;
-    const bool buffered = buffers.dw != nullptr;
-    MatmulTarget to{result, dtype(), h, 1};
-    if (buffered) to = {buffers.dw, wide(), h, 1};
-    WEFT_RETURN_IF_ERROR(Product({p.vocab, h, p.rows}, {buffers.logits, dtype(), 1, Pitch(p)},
-                                 {x(p), dtype(), h, 1}, p.row > 0 || (!buffered && k.adds(1)), to));
-    if (!buffered || p.row + p.rows < pieces.rows) return absl::OkStatus();
-    return Store(buffers.dw, result, p.vocab * h, k.adds(1));
+  absl::Status AddDw(const HeadPiece& p, const Operand& out) {
+    T* const result = out.as<T>() + p.first * pieces.hidden;
+    if (buffers.dw == nullptr) {
+      return products.Dw(p, buffers.logits, Pitch(p), p.row > 0 || k.adds(1), result,
+                         products.dtype());
+    }
+    WEFT_RETURN_IF_ERROR(
+        products.Dw(p, buffers.logits, Pitch(p), p.row > 0, buffers.dw, products.wide()));
+    if (p.row + p.rows < pieces.rows) return absl::OkStatus();
+    return products.Store(buffers.dw, result, p.vocab * pieces.hidden, k.adds(1));
   }
 
   const KernelContext& k;
   HeadPieces pieces;
   Scratch scratch;
   HeadScratch<W> buffers;
+  HeadProducts<T> products;
 };
 
 absl::Status HeadCuda(const KernelContext& k) {

@@ -1,4 +1,5 @@
-// How the CUDA kernels of head_cross_entropy cut the matrix of logits, and their scratch.
+// How the CUDA kernels of head_cross_entropy and of its gradients cut the matrix of logits, and
+// their scratch.
 #pragma once
 
 #include <algorithm>
@@ -56,6 +57,58 @@ struct HeadScratch {
   W* logits = nullptr;
   W *most = nullptr, *sum = nullptr;
   W *dx = nullptr, *dw = nullptr;
+  char* matmul = nullptr;
+  int64_t matmul_bytes = 0;
+};
+
+// Local extents where a rank has the whole vocabulary, and those of the pieces of a call that makes
+// logits once: pieces of whole rows whose logits are wide, and groups of pieces whose gradients
+// are kept as they are stored, over which the products of the backward pass run.
+struct HeadGroups {
+  // `stored`: bytes of a stored element.
+  HeadGroups(absl::Span<const int64_t> x, absl::Span<const int64_t> w, int64_t stored)
+      : rows(NumElements(x.first(x.size() - 1))), vocab(w[0]), hidden(w[1]) {
+    const int64_t row = std::max<int64_t>(vocab, 1);
+    group_rows = Equal(rows, std::max(kLeastRows, kMostBytes / (row * stored)));
+    piece_rows = Equal(group_rows, std::max(kLeastRows, kMostLogits / row));
+  }
+  bool empty() const { return rows == 0 || vocab == 0; }
+  // Operations of each product of a group.
+  double flops() const {
+    return 2.0 * static_cast<double>(group_rows) * static_cast<double>(vocab) *
+           static_cast<double>(hidden);
+  }
+
+  // Fewer rows would leave much of a device idle, and w be read too often.
+  static constexpr int64_t kLeastRows = 2048;
+  static constexpr int64_t kMostLogits = int64_t{64} << 20;  // of a piece
+  static constexpr int64_t kMostBytes = int64_t{1} << 30;    // of a group's gradients
+  int64_t rows, vocab, hidden, group_rows = 0, piece_rows = 0;
+
+ private:
+  // Equal parts of `n`, of at most `most` or little more, multiples of 16 so that products stay
+  // aligned.
+  static int64_t Equal(int64_t n, int64_t most) {
+    const int64_t parts = std::max<int64_t>((n + most - 1) / most, 1);
+    return std::min(n, ((n + parts - 1) / parts + 15) / 16 * 16);
+  }
+};
+
+// Its buffers; T is the storage type and W that of logits. Where they are one, logits become their
+// gradients in place and dw is summed in the result.
+template <typename W, typename T>
+struct HeadGroupScratch {
+  HeadGroupScratch(Scratch& scratch, const HeadGroups& g) {
+    gradients = scratch.Take<T>(g.group_rows * g.vocab);
+    if (sizeof(T) < sizeof(W)) {
+      logits = scratch.Take<W>(g.piece_rows * g.vocab);
+      if (g.group_rows < g.rows) dw = scratch.Take<W>(g.vocab * g.hidden);
+    }
+    matmul_bytes = MatmulWorkspaceFor(g.flops());
+    if (matmul_bytes > 0) matmul = scratch.Take<char>(matmul_bytes);
+  }
+  T* gradients = nullptr;
+  W *logits = nullptr, *dw = nullptr;
   char* matmul = nullptr;
   int64_t matmul_bytes = 0;
 };

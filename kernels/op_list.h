@@ -32,6 +32,7 @@ void DefineEinsum(OpRegistry& ops);
 void DefineConv2d(OpRegistry& ops);  // conv2d and its two gradients
 void DefineAttention(OpRegistry& ops);
 void DefineHeadCrossEntropy(OpRegistry& ops);
+void DefineHeadCrossEntropyWithGrad(OpRegistry& ops);
 void DefineEmbedding(OpRegistry& ops);
 void DefineRope(OpRegistry& ops);
 void DefineNorm(OpRegistry& ops);  // rms_norm, layer_norm

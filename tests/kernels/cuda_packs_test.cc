@@ -124,6 +124,11 @@ TEST_P(CudaPacks, Tables) {
     Expect(
         "head_cross_entropy_grad", {},
         {head[0], head[1], head[2], Wide({rows}, 2, 3), Wide({rows}, -1, 1), Wide({rows}, -1, 1)});
+    const std::vector<HostTensor> merged = {head[0], head[1], head[2], Wide({rows}, -1, 1),
+                                            Wide({rows}, -1, 1)};
+    Expect("head_cross_entropy_with_grad", {}, merged);
+    Expect("head_cross_entropy_with_grad", {}, merged,
+           {.present = {merged[3], merged[4], X({rows, hidden}), X({vocab, hidden})}});
   }
   Expect("token_loss", {},
          {Wide({3000}, 2, 4), Wide({3000}), Tokens({3000}, -1, 9), Wide({}, 0.25, 0.5)});
@@ -190,6 +195,14 @@ TEST_P(CudaPacks, Attention) {
     Expect("attention_grad", attrs,
            {X(q, -1, 1), operands[0], operands[1], operands[2], (*forward)[0], (*forward)[1]});
   }
+}
+
+// As many logits as are made in two pieces; for bf16, in two groups, whose sums are kept wide.
+TEST_P(CudaPacks, SlowHeadInPieces) {
+  const int64_t rows = 2100, vocab = GetParam() == DType::kBF16 ? 262160 : 33000, hidden = 8;
+  Expect("head_cross_entropy_with_grad", {},
+         {X({rows, hidden}, -0.5, 0.5), X({vocab, hidden}, -0.5, 0.5),
+          Tokens({rows}, -1, static_cast<int>(vocab)), Wide({rows}, -1, 1), Wide({rows}, -1, 1)});
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CudaPacks, ::testing::Values(DType::kF64, DType::kF32, DType::kBF16),

@@ -267,6 +267,34 @@ TEST_P(OpLaws, AWideResultIsTheNarrowOneUnrounded) {
   EXPECT_GT(samples, 0) << "no sample is in bf16";
 }
 
+// Operands and results go by name, as where a pass merges the two.
+TEST_P(OpLaws, AMergedOpComputesWhatTheTwoDo) {
+  ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
+                   const std::vector<HostTensor>& results, DType dtype) {
+    if (op.merges.forward.empty()) return;
+    std::map<std::string, HostTensor> tensors;
+    for (size_t i = 0; i < op.inputs.size(); ++i) tensors[op.inputs[i]] = sample.inputs[i];
+    for (const std::string& name : {op.merges.forward, op.merges.gradient}) {
+      const OpDef* part = Ops().Find(name);
+      ASSERT_NE(part, nullptr) << name;
+      EXPECT_EQ(part->attrs, op.attrs) << name;
+      std::vector<HostTensor> inputs;
+      for (const std::string& input : part->inputs) {
+        ASSERT_TRUE(tensors.contains(input)) << input;
+        inputs.push_back(tensors[input]);
+      }
+      const auto made = RunKernel(*part, attrs, inputs);
+      ASSERT_TRUE(made.ok()) << made.status();
+      for (size_t o = 0; o < made->size(); ++o) tensors[part->outputs[o]] = (*made)[o];
+    }
+    for (size_t o = 0; o < results.size(); ++o) {
+      SCOPED_TRACE(op.outputs[o]);
+      ASSERT_TRUE(tensors.contains(op.outputs[o]));
+      ExpectClose(results[o], tensors[op.outputs[o]], Tolerance(dtype, results[o].spec.dtype));
+    }
+  });
+}
+
 TEST_P(OpLaws, SharingMemoryChangesNothing) {
   ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
                    const std::vector<HostTensor>& results, DType) {

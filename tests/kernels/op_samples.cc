@@ -186,6 +186,9 @@ void Samples::Model() {
   Add("head_cross_entropy_grad", {},
       {X({3, 5, 7}), X({11, 7}), Indices({3, 5}, -1, 11), Statistic({3, 5}, 8, 9),
        Statistic({3, 5}, -1, 1), Statistic({3, 5}, -1, 1)});
+  Add("head_cross_entropy_with_grad", {},
+      {X({3, 5, 7}), X({11, 7}), Indices({3, 5}, -1, 11), Statistic({3, 5}, -1, 1),
+       Statistic({3, 5}, -1, 1)});
   Add("token_loss", {},
       {Statistic({3, 5}, 2, 4), Statistic({3, 5}, -2, 2), Indices({3, 5}, -1, 11),
        Statistic({}, 0.25, 0.5)},
