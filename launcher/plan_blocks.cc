@@ -159,7 +159,11 @@ class PlaceFinder {
     } else {
       place.block = OfItsVariable(node, split);
     }
-    for (Value v : node.outputs) places_.values[v.id] = place;
+    for (Value v : node.outputs) {
+      places_.values[v.id] = place;
+      // A forward op may make gradients too (OpDef::merges).
+      places_.values[v.id].part = SplitName(graph_.info(v).name).part;
+    }
   }
 
   // Backward and optimizer ops outside of the layers: with the variable that they are called after

@@ -9,6 +9,7 @@
 #include "parallel/fuse_sums.h"
 #include "parallel/infer_layouts.h"
 #include "parallel/insert_reshards.h"
+#include "parallel/merge_gradients.h"
 #include "parallel/pipeline_slots.h"
 #include "parallel/prune.h"
 #include "runtime/status.h"
@@ -26,6 +27,7 @@ constexpr PassRow kPipeline[] = {
     {"prune", Prune},
     {"infer layouts", InferLayouts},
     {"insert reshards", InsertReshards},
+    {"merge gradients", MergeGradients},
     {"fuse sums", FuseSums},
     {"fuse casts", FuseCasts},
 };
