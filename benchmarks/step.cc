@@ -111,8 +111,7 @@ std::map<std::string, double> ModelFlops(const Size& s) {
   return {{"einsum", 3 * 2 * tokens * s.layers * projections},
           {"attention", 2 * tokens * s.layers * attention},
           {"attention_grad", 2 * 2 * tokens * s.layers * attention},
-          {"head_cross_entropy", 2 * tokens * s.hidden * s.vocab},
-          {"head_cross_entropy_grad", 2 * 2 * tokens * s.hidden * s.vocab}};
+          {"head_cross_entropy_with_grad", 3 * 2 * tokens * s.hidden * s.vocab}};
 }
 
 absl::Status Fill(const Size& size, std::string_view name, int64_t step, const Operand& out) {

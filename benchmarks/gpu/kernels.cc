@@ -277,6 +277,7 @@ std::vector<Case> DecoderCases() {
       {"attention_grad", "attention_grad", causal, {heads, heads, heads, heads, heads, lse}, true},
       {"head", "head_cross_entropy", {}, {x, head, tokens}, true},
       {"head_grad", "head_cross_entropy_grad", {}, {x, head, tokens, rows, rows, rows}, true},
+      {"head_with_grad", "head_cross_entropy_with_grad", {}, {x, head, tokens, rows, rows}, true},
       {"norm", "rms_norm", {}, {x, weight}},
       {"norm_grad", "rms_norm_grad", {}, {x, x, weight, rows}},
       {"norm_grad_sum", "rms_norm_grad", {}, {x, x, weight, rows, x}},
