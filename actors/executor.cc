@@ -1,6 +1,7 @@
 #include "actors/executor.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +22,14 @@ constexpr std::chrono::milliseconds kWatchInterval{50};
 // takes about a thousand calls ahead and then blocks in the call, with locks that another rank of
 // the process may need for the very copy that this one waits for.
 constexpr int64_t kMostPending = 32;
+// How often somebody who waits for room looks at all streams.
+constexpr std::chrono::microseconds kRoomInterval{50};
+
+// In the first steps of a plan where ranks exchange nothing else is launched until an exchange has
+// ended. A kernel is loaded when it is first called, and a recording when it is first replayed;
+// that waits for all that the device has under way, with locks of the process: for an exchange,
+// too, whose other rank may need those locks to come to it.
+constexpr int64_t kStepsOneByOne = 3;
 
 // Most entries that one firing appends to its stream.
 int64_t EntriesOf(const Plan& plan, const Actor& actor) {
@@ -159,23 +168,25 @@ absl::Status Executor::Launch(int64_t step) {
   // CheckPlan has shown that some head is always ready.
   while (left > 0) {
     const size_t before = left;
-    const Lane* full = nullptr;
+    bool full = false;
     for (Lane& lane : lanes_) {
       while (lane.next < lane.order.size() && lane.order[lane.next]->Ready()) {
         if (IsFull(lane)) {
-          full = &lane;
+          full = true;
           break;
         }
+        const Actor& actor = *lane.order[lane.next];
         lane.order[lane.next]->Launch();
         lane.ends[launched_ % (kStepsAhead + 1) * lane.order.size() + lane.next] =
             lane.stream->submitted();
         ++lane.next;
         --left;
+        if (IsOneByOne(actor)) WEFT_RETURN_IF_ERROR(AwaitAll(lane));
       }
     }
     if (left < before) continue;
-    CHECK(full != nullptr) << "no actor is ready";
-    WEFT_RETURN_IF_ERROR(AwaitRoom(*full));
+    CHECK(full) << "no actor is ready";
+    WEFT_RETURN_IF_ERROR(AwaitRoom());
   }
   ++launched_;
   return absl::OkStatus();
@@ -186,11 +197,31 @@ bool Executor::IsFull(const Lane& lane) const {
          lane.stream->submitted() - lane.stream->completed().value() >= kMostPending;
 }
 
-absl::Status Executor::AwaitRoom(const Lane& full) {
-  for (Lane& lane : lanes_) lane.since = std::chrono::steady_clock::now();
-  const int64_t enough = full.stream->submitted() - kMostPending + 1;
-  while (!full.stream->completed().AwaitFor(enough, kWatchInterval)) {
+bool Executor::IsOneByOne(const Actor& actor) const {
+  return messenger_ != nullptr && launched_ < kStepsOneByOne &&
+         (actor.def().has_exchange() || actor.def().has_all_reduce());
+}
+
+absl::Status Executor::AwaitAll(const Lane& lane) {
+  for (Lane& each : lanes_) each.since = std::chrono::steady_clock::now();
+  while (!lane.stream->completed().AwaitFor(lane.stream->submitted(), kWatchInterval)) {
     if (!Watch()) return failure_.status();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Executor::AwaitRoom() {
+  for (Lane& lane : lanes_) lane.since = std::chrono::steady_clock::now();
+  auto watched = std::chrono::steady_clock::now();
+  const auto has_room = [this](const Lane& lane) {
+    return lane.next < lane.order.size() && lane.order[lane.next]->Ready() && !IsFull(lane);
+  };
+  while (std::none_of(lanes_.begin(), lanes_.end(), has_room)) {
+    std::this_thread::sleep_for(kRoomInterval);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - watched < kWatchInterval) continue;
+    if (!Watch()) return failure_.status();
+    watched = now;
   }
   return absl::OkStatus();
 }

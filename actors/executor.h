@@ -134,9 +134,14 @@ class Executor {
   int64_t EndOf(const Lane& lane, int64_t launch, size_t entry) const {
     return lane.ends[launch % (kStepsAhead + 1) * lane.order.size() + entry];
   }
-  // Whether the lane's stream has as much before it as it may, and waiting until it has less.
+  // Whether the lane's stream has as much before it as it may; and waiting until the head of some
+  // lane that is ready may go. A failure answers its status once waiting is useless.
   bool IsFull(const Lane& lane) const;
-  absl::Status AwaitRoom(const Lane& full);
+  absl::Status AwaitRoom();
+  // Whether nothing is launched until the actor's firing has ended; and waiting for all that the
+  // lane has launched.
+  bool IsOneByOne(const Actor& actor) const;
+  absl::Status AwaitAll(const Lane& lane);
   // Hands out the stall report if one was asked for.
   void ServeReport();
   // One look at progress, deadline and requests while waiting. False once waiting is useless.
