@@ -190,7 +190,9 @@ CompileOptions CompileOptionsOf(const Job& job) {
     options.cost = CostModel::OfGpus();
   }
   switch (job.plan().shard_states()) {
-    case Job::Plan::WHEN_SHORT: break;
+    case Job::Plan::WHEN_SHORT:
+      options.shard_states = CompileOptions::ShardStates::kWhenShort;
+      break;
     case Job::Plan::ALWAYS: options.shard_states = CompileOptions::ShardStates::kAlways; break;
     case Job::Plan::NEVER: options.shard_states = CompileOptions::ShardStates::kNever; break;
   }

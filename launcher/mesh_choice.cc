@@ -67,9 +67,8 @@ absl::StatusOr<MeshChoice> ChooseMesh(const OpRegistry& ops, const FieldOrigins&
   WEFT_ASSIGN_OR_RETURN(const int ranks, AutoMeshRanks(*job));
   const CostModel cost =
       cluster != nullptr ? CostModelOf(*cluster, ranks) : CompileOptionsOf(*job).cost;
-  // Where the job does not say how states lie, both ways are tried.
-  const bool open =
-      !job->plan().has_shard_states() || job->plan().shard_states() == Job::Plan::WHEN_SHORT;
+  // Where the job leaves open how states lie, both ways are tried.
+  const bool open = job->plan().shard_states() == Job::Plan::WHEN_SHORT;
   std::optional<absl::StatusCode> refused;
   for (int model = 1; model <= ranks; ++model) {
     if (ranks % model != 0) continue;
@@ -77,12 +76,13 @@ absl::StatusOr<MeshChoice> ChooseMesh(const OpRegistry& ops, const FieldOrigins&
     const bool may_shard = data > 1 && open;
     for (const bool shards : {true, false}) {
       if (shards && !may_shard) continue;
+      const bool always = data > 1 && job->plan().shard_states() == Job::Plan::ALWAYS;
       Job candidate = *job;
       candidate.set_mesh(MeshText(data, model));
       if (may_shard) {
         candidate.mutable_plan()->set_shard_states(shards ? Job::Plan::ALWAYS : Job::Plan::NEVER);
       }
-      MeshAlternative row{.mesh = candidate.mesh(), .shards_states = shards};
+      MeshAlternative row{.mesh = candidate.mesh(), .shards_states = shards || always};
       const absl::StatusOr<double> seconds = StepSeconds(candidate, ops, origins, cost);
       if (seconds.ok()) {
         row.step_seconds = *seconds;

@@ -14,7 +14,6 @@
 #include "parallel/instantiate_reshard.h"
 #include "parallel/reshard_step.h"
 #include "runtime/box_proto.h"
-#include "runtime/exchange_pieces.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -23,13 +22,9 @@ namespace {
 // What tells one kind of ranks from another, as numbers.
 using Signature = std::vector<int64_t>;
 
-ExchangeSide SideOf(const TensorSpec& spec, const Layout& layout, const Mesh& mesh, int index) {
-  return {.present = true, .box = BoxOf(spec.shape, layout, mesh, index), .dtype = spec.dtype};
-}
-
 // A rank's part in one conversion.
 struct Part {
-  Signature cost;          // seconds sending and receiving, bytes sent, bytes staged
+  Signature cost;          // seconds sending and receiving, bytes sent, whether its own piece is first
   std::vector<int> peers;  // ranks that fire with it, with repetition
 };
 
@@ -123,22 +118,15 @@ class TwinFinder {
     } else if (reshard.exchange) {
       *actor->mutable_exchange() = *std::move(reshard.exchange);
     }
-    int64_t staged = 0;
-    if (actor->has_exchange()) {
-      const int target = step.to_mesh.IndexOf(rank);
-      ExchangeSide from, to;
-      if (source >= 0) from = SideOf(spec, step.from, step.from_mesh, source);
-      if (target >= 0) to = SideOf(spec, step.to, step.to_mesh, target);
-      WEFT_ASSIGN_OR_RETURN(
-          const ExchangePieces pieces,
-          PiecesOf(actor->exchange(), rank, static_cast<int>(kind_.size()), from, to));
-      staged = pieces.workspace_bytes;
-    }
+    // Of pieces that are added up the first needs no staging, unless it is the rank's own.
+    const ExchangeDef& exchange = actor->exchange();
+    const bool own_first = exchange.combine() && exchange.receives_size() > 0 &&
+                           exchange.receives(0).peer() == rank;
     WEFT_ASSIGN_OR_RETURN(const std::vector<PlanMessage> messages, MessagesOf(plan, 0));
     for (const PlanMessage& message : messages) part.peers.push_back(message.peer);
     const MessageCost cost = CostOf(messages, rank, links_);
     part.cost = {std::bit_cast<int64_t>(cost.sending), std::bit_cast<int64_t>(cost.receiving),
-                 cost.bytes_sent, staged};
+                 cost.bytes_sent, own_first};
     return part;
   }
 

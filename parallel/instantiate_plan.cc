@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -84,28 +85,49 @@ class PlanMaker {
     return workspace(CostContext{inputs, outputs, node.attrs});
   }
 
-  // This rank's part of every conversion, without operands and place of the workspace.
+  // This rank's part of a conversion, without tag, operands and place of the workspace: the same
+  // for all values that lie alike, as those of a model's layers do.
+  struct Conversion {
+    RankReshard part;
+    int64_t bytes_sent = 0;
+    double seconds = 0;
+  };
+
   absl::Status MakeConversions() {
     conversions_.resize(lowered_.actors.size());
     for (size_t a = 0; a < lowered_.actors.size(); ++a) {
       const LoweredActor& actor = lowered_.actors[a];
       if (actor.kind != LoweredActor::Kind::kReshard) continue;
-      WEFT_RETURN_IF_ERROR(Annotate(MakeConversion(actor, conversions_[a]),
-                                    absl::StrCat("actor '", actor.name, "'")));
+      const ValueInfo& from = graph_.info(graph_.nodes[actor.node].inputs[0]);
+      const ValueInfo& to = graph_.info(graph_.nodes[actor.node].outputs[0]);
+      const std::string key =
+          absl::StrCat(from.spec.ToString(), from.mesh, ToString(from.layout, MeshOf(from)), ">",
+                       to.mesh, ToString(to.layout, MeshOf(to)));
+      const auto [it, is_new] = kinds_.try_emplace(key);
+      if (is_new) {
+        WEFT_RETURN_IF_ERROR(Annotate(MakeConversion(actor, it->second),
+                                      absl::StrCat("actor '", actor.name, "'")));
+      }
+      conversions_[a] = &it->second;
     }
     return absl::OkStatus();
   }
+  const Mesh& MeshOf(const ValueInfo& info) const { return graph_.meshes[info.mesh]; }
 
   ExchangeSide SideOf(const OperandDef& operand, Value v) const {
     if (operand.buffer() < 0) return {};
     return {.present = true, .box = BoxOfValue(v), .dtype = graph_.spec(v).dtype};
   }
 
-  absl::Status MakeConversion(const LoweredActor& actor, RankReshard& part) const {
+  absl::Status MakeConversion(const LoweredActor& actor, Conversion& conversion) const {
     const Node& node = graph_.nodes[actor.node];
     const Value in = node.inputs[0];
+    RankReshard& part = conversion.part;
     WEFT_ASSIGN_OR_RETURN(const ReshardStep step, StepOf(graph_, node));
     WEFT_ASSIGN_OR_RETURN(part, InstantiateStep(step, graph_.spec(in), rank_));
+    conversion.bytes_sent = BytesSent(step, graph_.spec(in), rank_);
+    WEFT_ASSIGN_OR_RETURN(const int64_t ticks, ReshardTicks(graph_, program_.cost, node, rank_));
+    conversion.seconds = static_cast<double>(ticks) / kTicksPerSecond;
     if (part.all_reduce) {
       AllReduceDef& def = *part.all_reduce;
       const int place = static_cast<int>(std::find(def.ranks().begin(), def.ranks().end(), rank_) -
@@ -117,7 +139,6 @@ class PlanMaker {
           AllReduceWorkspaceBytes(place, def.ranks_size(), NumElements(spec.shape), spec.dtype));
     } else if (part.exchange) {
       ExchangeDef& def = *part.exchange;
-      def.set_tag(actor.node);
       WEFT_ASSIGN_OR_RETURN(const ExchangePieces pieces,
                             PiecesOf(def, rank_, plan_.world_size(), SideOf(def.input(), in),
                                      SideOf(def.output(), node.outputs[0])));
@@ -132,7 +153,8 @@ class PlanMaker {
     const LoweredActor& actor = lowered_.actors[a];
     std::vector<int64_t> bytes;
     for (const LoweredCall& call : actor.calls) bytes.push_back(WorkspaceOf(call));
-    const RankReshard& part = conversions_[a];
+    if (conversions_[a] == nullptr) return bytes;
+    const RankReshard& part = conversions_[a]->part;
     if (part.all_reduce) bytes.push_back(part.all_reduce->workspace_bytes());
     if (part.exchange) bytes.push_back(part.exchange->workspace_bytes());
     return bytes;
@@ -281,33 +303,31 @@ class PlanMaker {
     def->set_seconds(static_cast<double>(ticks) / kTicksPerSecond);
   }
 
-  absl::Status AddReshard(int a, ActorDef* def) {
+  void AddReshard(int a, ActorDef* def) {
     const LoweredActor& actor = lowered_.actors[a];
-    const Node& node = graph_.nodes[actor.node];
-    WEFT_ASSIGN_OR_RETURN(const ReshardStep step, StepOf(graph_, node));
+    const Conversion& conversion = *conversions_[a];
+    const RankReshard& part = conversion.part;
     const ActorPorts ports = PortsOf(actor);
     const OperandDef input = ports.Input(actor.input_buffer);
     const OperandDef output = ports.Output(actor.output_buffer);
-    const int64_t bytes = BytesSent(step, graph_.spec(node.inputs[0]), rank_);
-    plan_.set_bytes_sent_per_step(plan_.bytes_sent_per_step() + bytes * actor.firings);
-    WEFT_ASSIGN_OR_RETURN(const int64_t ticks, ReshardTicks(graph_, program_.cost, node, rank_));
-    def->set_seconds(static_cast<double>(ticks) / kTicksPerSecond);
-    RankReshard& part = conversions_[a];
+    plan_.set_bytes_sent_per_step(plan_.bytes_sent_per_step() +
+                                  conversion.bytes_sent * actor.firings);
+    def->set_seconds(conversion.seconds);
     const int64_t workspace = memory_->workspaces[a][0];
     if (part.all_reduce) {
       AllReduceDef* all_reduce = def->mutable_all_reduce();
-      *all_reduce = *std::move(part.all_reduce);
+      *all_reduce = *part.all_reduce;
       all_reduce->set_workspace_offset(workspace);
       *all_reduce->mutable_input() = input;
       *all_reduce->mutable_output() = output;
     } else {
       ExchangeDef* exchange = def->mutable_exchange();
-      *exchange = *std::move(part.exchange);
+      *exchange = *part.exchange;
+      exchange->set_tag(actor.node);
       exchange->set_workspace_offset(workspace);
       if (exchange->input().buffer() >= 0) *exchange->mutable_input() = input;
       if (exchange->output().buffer() >= 0) *exchange->mutable_output() = output;
     }
-    return absl::OkStatus();
   }
 
   absl::Status AddActor(int a) {
@@ -327,7 +347,7 @@ class PlanMaker {
           def->set_seconds(def->seconds() + def->compute().calls().rbegin()->seconds());
         }
         return absl::OkStatus();
-      case LoweredActor::Kind::kReshard: return AddReshard(a, def);
+      case LoweredActor::Kind::kReshard: AddReshard(a, def); return absl::OkStatus();
       case LoweredActor::Kind::kFeed:
         def->mutable_feed()->set_name(actor.host_name);
         *def->mutable_feed()->mutable_output() = ports.Output(actor.output_buffer);
@@ -368,7 +388,8 @@ class PlanMaker {
   std::vector<int> index_;       // among the members of each mesh, -1: not on it
   std::vector<int> first_axis_;  // of each mesh among the axes of all
   int num_axes_ = 0;
-  std::vector<RankReshard> conversions_;  // by actor
+  std::map<std::string, Conversion> kinds_;
+  std::vector<const Conversion*> conversions_;  // by actor
   MemorySizes sizes_;
   std::shared_ptr<const PlannedMemory> memory_;
   Plan plan_;

@@ -5,7 +5,7 @@
 namespace weft {
 
 LayoutEnumeration::LayoutEnumeration(const Graph& graph, const CostModel& cost)
-    : graph_(graph), cost_(cost), table_(graph.meshes, cost), roles_(graph, false) {
+    : graph_(graph), cost_(cost), table_(graph.meshes, cost), roles_(graph, false, 1) {
   const int axes = graph.meshes[0].num_axes();
   for (const Node& node : graph.nodes) {
     LayoutChoices* choices = cache_.Of(graph, node, 0, /*zigzag=*/false);

@@ -127,7 +127,8 @@ TEST_F(DecoderLayouts, MegatronWithoutAnnotations) {
 }
 
 TEST_F(DecoderLayouts, StatesAreSplitWhereMemoryIsShort) {
-  const Job job = MakeJob("data:4", "plan { shard_states: WHEN_SHORT }");
+  Job job = MakeJob("data:4", "plan { shard_states: WHEN_SHORT }");
+  job.mutable_train()->set_dtype(Job::Train::BF16);
   const absl::StatusOr<Program> whole = CompileWithoutAnnotations(job, CompileOptionsOf(job));
   ASSERT_TRUE(whole.ok()) << whole.status();
   EXPECT_EQ(LayoutOf(*whole, "head.m"), "[data:B]");
@@ -141,8 +142,8 @@ TEST_F(DecoderLayouts, StatesAreSplitWhereMemoryIsShort) {
   ASSERT_TRUE(enough.ok()) << enough.status();
   EXPECT_EQ(LayoutOf(*enough, "head.m"), "[data:B]");
 
-  // Of states and parameters three quarters go.
-  options.memory_bytes = needed - VariableBytes(*plan) / 3;
+  // Of states and parameters three quarters go; parameters come back, gathered for their use.
+  options.memory_bytes = needed - VariableBytes(*plan) / 4;
   const absl::StatusOr<Program> split = CompileWithoutAnnotations(job, options);
   ASSERT_TRUE(split.ok()) << split.status();
   const absl::StatusOr<Plan> smaller = InstantiatePlan(*split, 0);
@@ -155,11 +156,11 @@ TEST_F(DecoderLayouts, StatesAreSplitWhereMemoryIsShort) {
   // as an all-reduce.
   int64_t scattered = 0, gathered = 0, reduced = 0;
   for (const Conversion& c : split->conversions) {
-    if (c.value == "head") gathered += c.bytes;
+    if (c.value == "cast_head") gathered += c.bytes;
     if (c.from == "[data:P(sum)]" && c.to == "[data:S(0)]") scattered += c.bytes;
     if (c.how == "all-reduce over data") reduced += c.bytes;
   }
-  EXPECT_EQ(gathered, 3 * kVocab * kHidden * 4);
+  EXPECT_EQ(gathered, 3 * kVocab * kHidden * 2);
   EXPECT_GE(scattered, gathered);
   EXPECT_LT(reduced, scattered / 4);  // norms and scalars
   std::printf("data:4: %lld bytes whole, %lld with split states\n", static_cast<long long>(needed),
@@ -194,7 +195,7 @@ TEST_F(DecoderLayouts, ForbiddenAndBudgetedConversionsAreListed) {
 }
 
 TEST_F(DecoderLayouts, AutoPicksTheFastestMesh) {
-  Job job = MakeJob("AUTO:4");
+  Job job = MakeJob("AUTO:4", "plan { shard_states: WHEN_SHORT }");
   const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops_, {}, nullptr, &job);
   ASSERT_TRUE(choice.ok()) << choice.status();
   ASSERT_EQ(choice->alternatives.size(), 5u);  // 4, 2 x 2 and 1 x 4; two of them with split states
@@ -215,7 +216,7 @@ TEST_F(DecoderLayouts, AutoPicksTheFastestMesh) {
   const absl::StatusOr<Cluster> slow = ParseCluster(
       "flops: 1e12 memory_bandwidth: 1e11 network { latency: 1 bandwidth: 1e10 }", "slow");
   ASSERT_TRUE(slow.ok()) << slow.status();
-  job = MakeJob("AUTO:4");
+  job = MakeJob("AUTO:4", "plan { shard_states: WHEN_SHORT }");
   const absl::StatusOr<MeshChoice> there = ChooseMesh(ops_, {}, &*slow, &job);
   ASSERT_TRUE(there.ok()) << there.status();
   EXPECT_EQ(job.mesh(), "model:4");
@@ -244,7 +245,7 @@ TEST_F(DecoderLayouts, AutoPicksTheFastestMesh) {
 // Every factorisation of the ranks is tried, and the one that is taken is the one whose step the
 // compiler predicts to be the shortest.
 TEST_F(DecoderLayouts, AutoFactorsEightRanks) {
-  Job job = MakeJob("AUTO:8");
+  Job job = MakeJob("AUTO:8", "plan { shard_states: WHEN_SHORT }");
   const absl::StatusOr<MeshChoice> choice = ChooseMesh(ops_, {}, nullptr, &job);
   ASSERT_TRUE(choice.ok()) << choice.status();
   std::set<std::string> meshes;
@@ -283,7 +284,7 @@ TEST_F(DecoderLayouts, LargeVocabularySplitsTheHead) {
     EXPECT_EQ(LayoutOf(*program, "head"), data ? "[data:S(1), model:S(0)]" : "[model:S(0)]");
     int statistics = 0;
     for (const Conversion& c : program->conversions) {
-      if (!c.microbatch) continue;
+      if (!c.microbatch || absl::StrContains(c.value, ":dw")) continue;  // of weights
       EXPECT_LT(c.bytes, kRows * kSequence * kLargeVocab / 4) << c.value << " for " << c.consumer;
       if (!absl::StrContains(c.from, "P(logaddexp)")) continue;
       ++statistics;
