@@ -89,6 +89,9 @@ class Actor {
 
   // Most tasks that one firing enqueues, waits not counted.
   virtual int tasks() const { return 1; }
+  // Firings after which none asks the device for what it has not done before: on one with a queue,
+  // kernels and recordings have all been run once.
+  virtual int64_t settling_firings() const { return 1; }
   // What is timed of a firing: for most kinds all of it, between two points that the base marks. A
   // kind that marks points within its firings says so.
   virtual TimedActor timed() const { return {.runs = {1}, .firings = def_.firings_per_step()}; }

@@ -146,6 +146,15 @@ absl::Status ComputeActor::CutIntoParts() {
   return absl::OkStatus();
 }
 
+// Places are recorded, and replayed at once, in the second period.
+int64_t ComputeActor::settling_firings() const {
+  int64_t firings = 1;
+  for (const Part& part : parts_) {
+    if (part.recordings != nullptr) firings = std::max(firings, 2 * part.recordings->period());
+  }
+  return firings;
+}
+
 TimedActor ComputeActor::timed() const {
   TimedActor timed = Actor::timed();
   timed.runs.clear();

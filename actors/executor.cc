@@ -25,11 +25,11 @@ constexpr int64_t kMostPending = 32;
 // How often somebody who waits for room looks at all streams.
 constexpr std::chrono::microseconds kRoomInterval{50};
 
-// In the first steps of a plan where ranks exchange nothing else is launched until an exchange has
-// ended. A kernel is loaded when it is first called, and a recording when it is first replayed;
+// In the first steps of a plan where ranks exchange, so many at least, and more where recordings are
+// many (Actor::settling_firings), nothing else is launched until an exchange has ended. A kernel is loaded when it is first called, and a recording when it is first replayed;
 // that waits for all that the device has under way, with locks of the process: for an exchange,
 // too, whose other rank may need those locks to come to it.
-constexpr int64_t kStepsOneByOne = 3;
+constexpr int64_t kFewestOneByOne = 3;
 
 // Most entries that one firing appends to its stream.
 int64_t EntriesOf(const Plan& plan, const Actor& actor) {
@@ -123,6 +123,12 @@ absl::Status Executor::Build() {
     }
     for (Actor* actor : lane.order) actor->set_stream(lane.stream.get());
   }
+  steps_one_by_one_ = kFewestOneByOne;
+  for (const std::unique_ptr<Actor>& actor : actors_) {
+    const int64_t in_step = actor->def().firings_per_step();
+    steps_one_by_one_ =
+        std::max(steps_one_by_one_, (actor->settling_firings() + in_step - 1) / in_step);
+  }
   return absl::OkStatus();
 }
 
@@ -198,7 +204,7 @@ bool Executor::IsFull(const Lane& lane) const {
 }
 
 bool Executor::IsOneByOne(const Actor& actor) const {
-  return messenger_ != nullptr && launched_ < kStepsOneByOne &&
+  return messenger_ != nullptr && launched_ < steps_one_by_one_ &&
          (actor.def().has_exchange() || actor.def().has_all_reduce());
 }
 

@@ -164,6 +164,7 @@ class Executor {
   std::vector<std::unique_ptr<Actor>> actors_;
   std::vector<Lane> lanes_;  // destroyed first: their workers use all above
   int64_t launched_ = 0;
+  int64_t steps_one_by_one_ = 0;
   std::atomic<bool> report_requested_{false};
 };
 

@@ -6,9 +6,8 @@ namespace weft {
 
 absl::Status Recordings::Run(int64_t firing, void* native_stream,
                              absl::FunctionRef<absl::Status()> enqueue) {
-  const int64_t period = static_cast<int64_t>(places_.size());
-  std::unique_ptr<DeviceRecording>& place = places_[firing % period];
-  if (place == nullptr && firing >= period && failures_ < kAttempts) {
+  std::unique_ptr<DeviceRecording>& place = places_[firing % period()];
+  if (place == nullptr && firing >= period() && failures_ < kAttempts) {
     absl::StatusOr<std::unique_ptr<DeviceRecording>> recorded = Record(native_stream, enqueue);
     if (recorded.ok()) {
       place = *std::move(recorded);

@@ -30,6 +30,7 @@ class Recordings {
   Recordings(DeviceQueue& queue, int64_t period, bool must)
       : queue_(queue), must_(must), places_(period) {}
 
+  int64_t period() const { return static_cast<int64_t>(places_.size()); }
   // Has what `enqueue` enqueues done for the firing. It runs as it is in the first period (kernels
   // get ready what they need for good), again to be recorded in the next, and then no more. Errors:
   // those of `enqueue` and the device's. The actor thread; firings come in order.
