@@ -89,6 +89,11 @@ class Actor {
 
   // Most tasks that one firing enqueues, waits not counted.
   virtual int tasks() const { return 1; }
+  // About how many calls of the device the tasks of firing number `firing` make.
+  virtual int64_t calls(int64_t firing) const {
+    (void)firing;
+    return tasks();
+  }
   // Firings after which none asks the device for what it has not done before: on one with a queue,
   // kernels and recordings have all been run once.
   virtual int64_t settling_firings() const { return 1; }

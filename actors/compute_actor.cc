@@ -146,6 +146,15 @@ absl::Status ComputeActor::CutIntoParts() {
   return absl::OkStatus();
 }
 
+int64_t ComputeActor::calls(int64_t firing) const {
+  int64_t calls = 0;
+  for (const Part& part : parts_) {
+    const bool replays = part.recordings != nullptr && firing >= 2 * part.recordings->period();
+    calls += replays ? 1 : static_cast<int64_t>(part.end - part.begin);
+  }
+  return calls;
+}
+
 // Places are recorded, and replayed at once, in the second period.
 int64_t ComputeActor::settling_firings() const {
   int64_t firings = 1;

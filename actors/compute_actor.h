@@ -21,6 +21,7 @@ class ComputeActor final : public Actor {
   static absl::StatusOr<std::unique_ptr<Actor>> Create(const ActorContext& context, int index);
 
   int tasks() const override { return static_cast<int>(parts_.size()); }
+  int64_t calls(int64_t firing) const override;
   int64_t settling_firings() const override;
   TimedActor timed() const override;
   bool marks_within() const override { return true; }

@@ -9,6 +9,7 @@
 #include "actors/actor_factory.h"
 #include "actors/plan_check.h"
 #include "actors/stall_report.h"
+#include "actors/stream_needs.h"
 #include "runtime/logging.h"
 #include "runtime/status.h"
 
@@ -18,34 +19,15 @@ namespace {
 // How often a waiting actor thread looks at requests, deadlines and other ranks' failures.
 constexpr std::chrono::milliseconds kWatchInterval{50};
 
-// Most entries that a stream of a device with a queue has before it, where ranks exchange. CUDA
-// takes about a thousand calls ahead and then blocks in the call, with locks that another rank of
-// the process may need for the very copy that this one waits for.
-constexpr int64_t kMostPending = 32;
 // How often somebody who waits for room looks at all streams.
 constexpr std::chrono::microseconds kRoomInterval{50};
 
-// In the first steps of a plan where ranks exchange, so many at least, and more where recordings are
-// many (Actor::settling_firings), nothing else is launched until an exchange has ended. A kernel is loaded when it is first called, and a recording when it is first replayed;
-// that waits for all that the device has under way, with locks of the process: for an exchange,
-// too, whose other rank may need those locks to come to it.
+// In the first steps of a plan where ranks exchange, so many at least, and more where recordings
+// are many (Actor::settling_firings), nothing else is launched until an exchange has ended. A
+// kernel is loaded when it is first called, and a recording when it is first replayed; that waits
+// for all that the device has under way, with locks of the process: for an exchange, too, whose
+// other rank may need those locks to come to it.
 constexpr int64_t kFewestOneByOne = 3;
-
-// Most entries that one firing appends to its stream.
-int64_t EntriesOf(const Plan& plan, const Actor& actor) {
-  int64_t waits = actor.def().inputs_size();
-  for (int id : actor.def().outputs()) waits += plan.channels(id).consumers_size();
-  const int marks = actor.marks_within() ? 0 : 2;
-  return waits + actor.tasks() + marks;
-}
-
-// Whether an actor of the plan runs kernels on this stream.
-Device::Work WorkOf(const Plan& plan, const StreamDef& stream) {
-  for (int a : stream.order()) {
-    if (plan.actors(a).has_compute()) return Device::Work::kCompute;
-  }
-  return Device::Work::kTransfer;
-}
 
 }  // namespace
 
@@ -115,6 +97,7 @@ absl::Status Executor::Build() {
       capacity += kStepsAhead * EntriesOf(plan_, *actors_[a]);
     }
     lane.ends.resize((kStepsAhead + 1) * lane.order.size());
+    lane.bound = LaunchBound(lane.ends.size());
     if (options_.make_stream) {
       lane.stream = options_.make_stream(def.name(), capacity);
     } else {
@@ -181,8 +164,10 @@ absl::Status Executor::Launch(int64_t step) {
           full = true;
           break;
         }
-        const Actor& actor = *lane.order[lane.next];
-        lane.order[lane.next]->Launch();
+        Actor& actor = *lane.order[lane.next];
+        const int64_t calls = actor.calls(actor.launched());
+        actor.Launch();
+        lane.bound.Add(*lane.stream, calls);
         lane.ends[launched_ % (kStepsAhead + 1) * lane.order.size() + lane.next] =
             lane.stream->submitted();
         ++lane.next;
@@ -198,9 +183,9 @@ absl::Status Executor::Launch(int64_t step) {
   return absl::OkStatus();
 }
 
-bool Executor::IsFull(const Lane& lane) const {
-  return messenger_ != nullptr &&
-         lane.stream->submitted() - lane.stream->completed().value() >= kMostPending;
+bool Executor::IsFull(Lane& lane) {
+  const Actor& head = *lane.order[lane.next];
+  return messenger_ != nullptr && lane.bound.IsFull(*lane.stream, head.calls(head.launched()));
 }
 
 bool Executor::IsOneByOne(const Actor& actor) const {
@@ -219,7 +204,7 @@ absl::Status Executor::AwaitAll(const Lane& lane) {
 absl::Status Executor::AwaitRoom() {
   for (Lane& lane : lanes_) lane.since = std::chrono::steady_clock::now();
   auto watched = std::chrono::steady_clock::now();
-  const auto has_room = [this](const Lane& lane) {
+  const auto has_room = [this](Lane& lane) {
     return lane.next < lane.order.size() && lane.order[lane.next]->Ready() && !IsFull(lane);
   };
   while (std::none_of(lanes_.begin(), lanes_.end(), has_room)) {

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "actors/actor.h"
 #include "actors/firing_times.h"
+#include "actors/launch_bound.h"
 #include "runtime/arena.h"
 #include "runtime/cpu_device.h"
 #include "runtime/device.h"
@@ -124,7 +125,8 @@ class Executor {
     std::vector<Actor*> order;
     size_t next = 0;            // in the list, of the step under launch
     std::vector<int64_t> ends;  // per step in flight and list entry: stream position
-    int64_t seen = -1;          // completed position at the last look
+    LaunchBound bound;
+    int64_t seen = -1;                            // completed position at the last look
     std::chrono::steady_clock::time_point since;  // of the last progress seen
   };
 
@@ -134,9 +136,10 @@ class Executor {
   int64_t EndOf(const Lane& lane, int64_t launch, size_t entry) const {
     return lane.ends[launch % (kStepsAhead + 1) * lane.order.size() + entry];
   }
-  // Whether the lane's stream has as much before it as it may; and waiting until the head of some
-  // lane that is ready may go. A failure answers its status once waiting is useless.
-  bool IsFull(const Lane& lane) const;
+  // Whether the lane's stream has as much before it as it may, its next firing counted; and waiting
+  // until the head of some lane that is ready may go. A failure answers its status once waiting is
+  // useless.
+  bool IsFull(Lane& lane);
   absl::Status AwaitRoom();
   // Whether nothing is launched until the actor's firing has ended; and waiting for all that the
   // lane has launched.
