@@ -77,7 +77,7 @@ train() {
   local name=$1 code
   shift
   rm -f "$work/$name.jsonl"
-  XDG_CACHE_HOME=$work/cache timeout 240 "$@" --metrics "$work/$name.jsonl" \
+  XDG_CACHE_HOME=$work/cache timeout -k 10 240 "$@" --metrics "$work/$name.jsonl" \
     >"$work/$name.out" 2>"$work/$name.log" && return 0
   code=$?
   failed=1
