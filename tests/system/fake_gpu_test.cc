@@ -23,6 +23,7 @@ using testing::TinyTraining;
 struct Case {
   const char* mesh;
   int microbatches;
+  bool fast_links = true;
 };
 
 void PrintTo(const Case& c, std::ostream* os) { *os << c.mesh << " x " << c.microbatches; }
@@ -30,7 +31,8 @@ void PrintTo(const Case& c, std::ostream* os) { *os << c.mesh << " x " << c.micr
 class FakeGpuTest : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    auto training = TinyTraining::Make(GetParam().mesh, GetParam().microbatches);
+    auto training =
+        TinyTraining::Make(GetParam().mesh, GetParam().microbatches, GetParam().fast_links);
     ASSERT_TRUE(training.ok()) << training.status();
     training_ = *std::move(training);
     for (int rank = 0; rank < training_->size(); ++rank) {
@@ -125,7 +127,8 @@ TEST_P(FakeGpuTest, AFaultThatAKernelNotesEndsAllRanks) {
 INSTANTIATE_TEST_SUITE_P(Meshes, FakeGpuTest,
                          ::testing::Values(Case{"data:2", 1}, Case{"model:2", 1},
                                            Case{"data:2,model:2", 1}, Case{"stage:2", 3},
-                                           Case{"data:2,stage:2", 3}, Case{"stage:4", 4}));
+                                           Case{"data:2,stage:2", 3}, Case{"stage:4", 4},
+                                           Case{"data:2", 6, false}));
 
 }  // namespace
 }  // namespace weft

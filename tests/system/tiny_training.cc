@@ -47,23 +47,25 @@ class Variables {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TinyTraining>> TinyTraining::Make(const std::string& mesh,
-                                                                 int microbatches) {
+                                                                 int microbatches,
+                                                                 bool fast_links) {
   auto made = std::make_unique<TinyTraining>();
   const std::vector<std::string> sets = {
       "checkpoint.dir=",          "data.sequence=8",
       "model.decoder.layers=12",  "model.decoder.hidden=32",
-      "model.decoder.ffn=64",     "train.global_batch=6",
+      "model.decoder.ffn=64",     "train.global_batch=12",
       "train.deterministic=true", absl::StrCat("train.microbatches=", microbatches)};
   WEFT_ASSIGN_OR_RETURN(made->job_, LoadJob(WEFT_SOURCE_DIR "/examples/jobs/tiny.pbtxt",
                                             {.sets = sets, .mesh = mesh}));
   DefineAllOps(made->ops_);
   FillCpuKernels(made->ops_, made->kernels_);
   WEFT_ASSIGN_OR_RETURN(Graph graph, TrainGraph(made->job_, made->ops_));
-  // For the CPU, whose kernels fake GPUs run, and their scratch; with links so fast that something
-  // so thin is split at all, and exchanged in many pieces.
+  // For the CPU, whose kernels fake GPUs run, and their scratch.
   CompileOptions options = CompileOptionsOf(made->job_);
-  options.cost.link_bytes_per_second = 1e11;
-  options.cost.link_latency = 1e-8;
+  if (fast_links) {
+    options.cost.link_bytes_per_second = 1e11;
+    options.cost.link_latency = 1e-8;
+  }
   WEFT_ASSIGN_OR_RETURN(made->program_, Compile(std::move(graph), made->ops_, options));
   return made;
 }

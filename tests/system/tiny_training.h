@@ -36,9 +36,10 @@ class TinyTraining {
     std::map<std::string, std::vector<float>> outputs;  // by name: of all steps, in order
   };
 
-  // LoadJob's error, or Compile's.
+  // `fast_links`: so fast that something so thin is split over "model" at all, and exchanged in
+  // many pieces; else few actors make many calls each. LoadJob's error, or Compile's.
   static absl::StatusOr<std::unique_ptr<TinyTraining>> Make(const std::string& mesh,
-                                                            int microbatches);
+                                                            int microbatches, bool fast_links);
   const Program& program() const { return program_; }
   int size() const;  // ranks
   // From the initial variables on; by rank.
