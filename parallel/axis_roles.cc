@@ -100,12 +100,12 @@ AxisRoles::AxisRoles(const Graph& graph, bool shard_states, int microbatches)
 
 int AxisRoles::Extent(Value value, int dim) const { return extent_[first_[value.id] + dim]; }
 
-bool AxisRoles::Splits(int extent, int mesh, int axis, bool per_step) const {
+bool AxisRoles::Splits(int extent, int mesh, int axis, bool of_weights) const {
   switch (RoleOf(mesh, axis)) {
     case Role::kFree: return true;
     case Role::kModel: return !in_input_[extent] || annotated_[mesh][axis][extent];
     case Role::kData:
-      if (per_step && (shard_states_ || annotated_[mesh][axis][extent])) return true;
+      if (of_weights && (shard_states_ || annotated_[mesh][axis][extent])) return true;
       return in_rows_[extent] || annotated_activation_[mesh][axis][extent];
   }
   return true;
@@ -115,17 +115,17 @@ bool AxisRoles::Allows(const Node& node, const Signature& signature, int axis) c
   const ValueInfo& result = graph_.info(node.outputs[0]);
   if (RoleOf(result.mesh, axis) == Role::kFree) return true;
   const auto activation = [this](Value v) { return v && IsActivation(v); };
-  const bool per_step = std::none_of(node.inputs.begin(), node.inputs.end(), activation) &&
-                        std::none_of(node.outputs.begin(), node.outputs.end(), activation);
+  const bool of_weights = std::none_of(node.inputs.begin(), node.inputs.end(), activation) &&
+                          std::none_of(node.outputs.begin(), node.outputs.end(), activation);
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     if (!node.inputs[i] || !signature.inputs[i].is_split()) continue;
     const int extent = Extent(node.inputs[i], signature.inputs[i].dim());
-    if (!Splits(extent, result.mesh, axis, per_step)) return false;
+    if (!Splits(extent, result.mesh, axis, of_weights)) return false;
   }
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     if (!signature.outputs[i].is_split()) continue;
     const int extent = Extent(node.outputs[i], signature.outputs[i].dim());
-    if (!Splits(extent, result.mesh, axis, per_step)) return false;
+    if (!Splits(extent, result.mesh, axis, of_weights)) return false;
   }
   return true;
 }

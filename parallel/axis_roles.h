@@ -47,7 +47,7 @@ class AxisRoles {
   enum class Role : uint8_t { kFree, kData, kModel };
 
   int Extent(Value value, int dim) const;
-  bool Splits(int extent, int mesh, int axis, bool per_step) const;
+  bool Splits(int extent, int mesh, int axis, bool of_weights) const;
   Role RoleOf(int mesh, int axis) const { return roles_[mesh][axis]; }
 
   const Graph& graph_;

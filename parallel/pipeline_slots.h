@@ -1,5 +1,6 @@
 // How many microbatches a stage holds: the slots of what crosses from the forward to the backward
-// pass. This, and an order in which later actors go first, is the pipeline's schedule.
+// pass. This, and an order in which earlier microbatches go first (step_schedule.h), is the pipeline's
+// schedule.
 #pragma once
 
 #include "parallel/lowered_program.h"

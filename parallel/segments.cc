@@ -117,11 +117,15 @@ bool IsAwaited(const Graph& graph, const std::vector<std::vector<int>>& readers,
 }
 
 // Puts first what awaited conversions take, so that other work (gradients of weights) runs while
-// they do. Otherwise keeps the order.
+// they do; where more work of the microbatch waits for the conversion than is put off. Otherwise
+// keeps the order.
 class AwaitedFirst {
  public:
   AwaitedFirst(const Graph& graph, const std::vector<std::vector<int>>& predecessors)
-      : graph_(graph), predecessors_(predecessors), readers_(graph.values.size()) {
+      : graph_(graph),
+        predecessors_(predecessors),
+        readers_(graph.values.size()),
+        needed_(graph.nodes.size(), false) {
     for (size_t n = 0; n < graph.nodes.size(); ++n) {
       for (Value v : graph.nodes[n].inputs) {
         if (v) readers_[v.id].push_back(static_cast<int>(n));
@@ -129,14 +133,20 @@ class AwaitedFirst {
     }
   }
 
-  void Order(std::vector<int>& nodes) const {
-    std::set<int> left(nodes.begin(), nodes.end());
-    std::vector<int> order;
-    for (int n : nodes) {
-      if (IsTaken(n)) Take(n, left, order);
+  // `nodes`, a segment, are in an order that respects data flow.
+  void Order(std::vector<int>& nodes) {
+    size_t begin = 0;  // what is before has its place
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (!IsTaken(nodes[i])) continue;
+      const std::vector<int> others = NotNeeded(nodes, begin, i);
+      if (!others.empty() && MoreWaits(nodes[i], others.size())) {
+        const auto first = nodes.begin() + static_cast<ptrdiff_t>(begin);
+        const auto end = nodes.begin() + static_cast<ptrdiff_t>(i) + 1;
+        const auto rest = std::stable_partition(first, end, [&](int n) { return needed_[n]; });
+        begin = static_cast<size_t>(rest - nodes.begin());
+      }
+      for (int n : marked_) needed_[n] = false;
     }
-    for (int n : nodes) Take(n, left, order);
-    nodes = std::move(order);
   }
 
  private:
@@ -149,17 +159,76 @@ class AwaitedFirst {
     return false;
   }
 
-  // The node behind those of the segment that it needs.
-  void Take(int n, std::set<int>& left, std::vector<int>& order) const {
-    if (left.erase(n) == 0) return;
-    for (int p : predecessors_[n]) Take(p, left, order);
-    order.push_back(n);
+  // Marks what nodes[last] needs, itself included, of [begin, last]; answers the others of these.
+  std::vector<int> NotNeeded(const std::vector<int>& nodes, size_t begin, size_t last) {
+    std::vector<int> others;
+    needed_[nodes[last]] = true;
+    marked_.assign(1, nodes[last]);
+    for (size_t i = last + 1; i-- > begin;) {
+      if (!needed_[nodes[i]]) {
+        others.push_back(nodes[i]);
+        continue;
+      }
+      for (int p : predecessors_[nodes[i]]) {
+        if (!needed_[p]) marked_.push_back(p);
+        needed_[p] = true;
+      }
+    }
+    return others;
+  }
+
+  // Whether more than `count` ops of the microbatch need what conversions make of the node's
+  // results.
+  bool MoreWaits(int n, size_t count) const {
+    std::vector<int> found;
+    std::set<int> seen;
+    const auto visit = [&](int from, bool conversions_only) {
+      for (Value v : graph_.nodes[from].outputs) {
+        for (int reader : readers_[v.id]) {
+          const Node& node = graph_.nodes[reader];
+          if (conversions_only && !node.is_reshard()) continue;
+          if (!node.is_reshard() && (!IsMicrobatch(graph_, node) || node.op->sums_microbatches)) {
+            continue;
+          }
+          if (seen.insert(reader).second) found.push_back(reader);
+        }
+      }
+    };
+    visit(n, true);
+    for (size_t i = 0; i < found.size() && found.size() <= 2 * count + 2; ++i) {
+      visit(found[i], false);
+    }
+    return static_cast<size_t>(std::count_if(found.begin(), found.end(), [&](int m) {
+             return !graph_.nodes[m].is_reshard();
+           })) > count;
   }
 
   const Graph& graph_;
   const std::vector<std::vector<int>>& predecessors_;
   std::vector<std::vector<int>> readers_;  // by value
+  std::vector<bool> needed_;               // by node; all false between searches
+  std::vector<int> marked_;                // the needed ones
 };
+
+// Per node, the bytes on the mesh's first member of what conversions make once a step (gathered
+// parameters) and no node before reads.
+std::vector<int64_t> ArrivingBytes(const Graph& graph, const std::vector<int>& order) {
+  std::vector<int64_t> arriving(graph.nodes.size(), 0);
+  std::vector<bool> seen(graph.values.size(), false);
+  for (int n : order) {
+    if (graph.nodes[n].is_reshard()) continue;
+    for (Value v : graph.nodes[n].inputs) {
+      if (!v || seen[v.id]) continue;
+      seen[v.id] = true;
+      const ValueInfo& info = graph.info(v);
+      if (info.node < 0 || info.rate != Rate::kStep) continue;
+      if (!graph.nodes[info.node].is_reshard()) continue;
+      const Box box = BoxOf(info.spec.shape, info.layout, graph.mesh(v), 0);
+      arriving[n] += box.elements() * SizeOf(info.spec.dtype);
+    }
+  }
+  return arriving;
+}
 
 }  // namespace
 
@@ -172,6 +241,7 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microb
         "a variable's old content is read by an op that needs the variable's update");
   }
   const std::vector<int64_t> leaving = LeavingBytes(graph);
+  const std::vector<int64_t> arriving = ArrivingBytes(graph, order);
   // Nodes that share level, stream, rate and bucket are convex: along every edge level and bucket
   // never fall, and the level climbs where stream or rate change. Conversions stand alone.
   std::vector<int> level(graph.nodes.size(), 0), bucket(graph.nodes.size(), 0);
@@ -203,7 +273,7 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microb
     }
     Filling& fill = filling[{level[n], static_cast<int>(stream[n]), !microbatch[n], mesh[n]}];
     bucket[n] = fill.bucket = std::max(bucket[n], fill.bucket);
-    fill.bytes += leaving[n];
+    fill.bytes += leaving[n] + (microbatch[n] ? arriving[n] : 0);
     if (fill.bytes >= bucket_bytes) fill = {fill.bucket + 1, 0};
     Segment& segment = segments[{level[n], bucket[n], static_cast<int>(stream[n]), !microbatch[n],
                                  mesh[n], node.is_reshard() ? n : -1}];
@@ -212,7 +282,7 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microb
     segment.nodes.push_back(n);
   }
   std::vector<Segment> result;
-  const AwaitedFirst awaited_first(graph, predecessors);
+  AwaitedFirst awaited_first(graph, predecessors);
   for (auto& [key, segment] : segments) {
     if (segment.microbatch) awaited_first.Order(segment.nodes);
     result.push_back(std::move(segment));

@@ -43,6 +43,36 @@ TEST(MarkedGraphTest, PriorityThenArrivalThenSequence) {
   EXPECT_THAT(ActorsOf(RunMarkedGraph(graph, 1).streams[0]), ElementsAre(1, 2, 0));
 }
 
+// What has begun goes on before what begins later, whatever the priorities.
+TEST(MarkedGraphTest, EarlierRoundsGoFirst) {
+  MarkedGraph graph;
+  graph.streams = 1;
+  graph.actors = {
+      {.name = "forward", .stream = 0, .firings_per_step = 2, .seconds = 1, .priority = 9},
+      {.name = "backward", .stream = 0, .firings_per_step = 2, .seconds = 1, .priority = 1},
+      {.name = "update", .stream = 0, .seconds = 1, .round = 2, .priority = 5}};
+  graph.channels = {{.name = "x", .producer = 0, .consumers = {{1, 1}}, .slots = 2}};
+  ASSERT_TRUE(Check(graph).ok());
+  EXPECT_THAT(ActorsOf(RunMarkedGraph(graph, 1).streams[0]), ElementsAre(0, 1, 0, 1, 2));
+}
+
+TEST(MarkedGraphTest, MessagesMayLeaveWithinAFiring) {
+  MarkedGraph graph = TwoActors(1);
+  graph.actors[0].seconds = 4;
+  EXPECT_EQ(RunMarkedGraph(graph, 1).seconds, 3 * (4 + 2));  // one after the other
+  graph.channels[0].after = 1;  // full: b runs under the rest of a
+  const Schedule full = RunMarkedGraph(graph, 1);
+  EXPECT_EQ(full.streams[1][0].start, 1);
+  EXPECT_EQ(full.seconds, 3 * 4);
+  graph.channels[0].after = -1;
+  graph.channels[0].consumers[0].after = 0.5;  // free: the next a runs under the rest of b
+  const Schedule free = RunMarkedGraph(graph, 1);
+  EXPECT_EQ(free.streams[0][1].start, 4.5);
+  EXPECT_EQ(free.seconds, 3 * 4.5 + 1.5);
+  graph.channels[0].consumers[0].after = 3;  // of 2
+  EXPECT_THAT(std::string(Check(graph).message()), HasSubstr("lets go 3 s into a firing of 2 s"));
+}
+
 TEST(MarkedGraphTest, ListsOverruleReadiness) {
   MarkedGraph graph = TwoActors(2);
   graph.actors.push_back({.name = "c", .stream = 1, .seconds = 1});

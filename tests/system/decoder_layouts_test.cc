@@ -172,6 +172,65 @@ TEST_F(DecoderLayouts, StatesAreSplitWhereMemoryIsShort) {
   EXPECT_TRUE(absl::IsResourceExhausted(InstantiatePlan(*never, 0).status()));
 }
 
+// With split states: parameters are gathered in the order of their use, gradients leave in that in
+// which they are made, and while the backward pass goes on.
+TEST_F(DecoderLayouts, MessagesTravelInTheOrderOfTheWork) {
+  const Job job = MakeJob("data:2");
+  const absl::StatusOr<Program> program = CompileWithoutAnnotations(job, CompileOptionsOf(job));
+  ASSERT_TRUE(program.ok()) << program.status();
+  const StageProgram& stage = program->stages[0];
+  std::vector<ScheduledFiring> work, gathers, reductions;
+  std::vector<int> gathered, reduced;  // layers
+  for (const ScheduledFiring& firing : stage.schedule.firings) {
+    const LoweredActor& actor = stage.lowered.actors[firing.actor];
+    if (actor.stream == StreamId::kCompute) {
+      work.push_back(firing);
+    } else if (absl::StartsWith(actor.name, "grad.layers.")) {
+      if (!absl::StrContains(actor.name, "einsum")) continue;
+      reductions.push_back(firing);
+      reduced.push_back(std::atoi(actor.name.c_str() + 12));
+    } else if (absl::StartsWith(actor.name, "layers.")) {
+      gathers.push_back(firing);
+      gathered.push_back(std::atoi(actor.name.c_str() + 7));
+    }
+  }
+  ASSERT_EQ(gathered.size(), 7u * kLayers);
+  ASSERT_EQ(reduced.size(), 7u * kLayers);
+  // A bucket may hold parameters of two layers.
+  for (size_t k = 1; k < gathered.size(); ++k) EXPECT_GE(gathered[k] + 1, gathered[k - 1]) << k;
+  EXPECT_TRUE(std::is_sorted(reduced.rbegin(), reduced.rend()));
+  const auto under_work = [&](const ScheduledFiring& message) {
+    return std::any_of(work.begin(), work.end(), [&](const ScheduledFiring& w) {
+      return w.begin <= message.begin && message.end <= w.end;
+    });
+  };
+  EXPECT_GE(std::count_if(gathers.begin(), gathers.end(), under_work), 6 * kLayers);
+  EXPECT_GE(std::count_if(reductions.begin(), reductions.end(), under_work), 6 * kLayers);
+}
+
+// What another rank's sum is awaited for is made before the gradients of weights, which then run
+// while it travels.
+TEST_F(DecoderLayouts, WeightGradientsRunWhileSumsTravel) {
+  const Job job = MakeJob("model:2");
+  const absl::StatusOr<Program> program = CompileWithoutAnnotations(job, CompileOptionsOf(job));
+  ASSERT_TRUE(program.ok()) << program.status();
+  const LoweredProgram& lowered = program->stages[0].lowered;
+  int sums = 0;
+  for (const LoweredActor& actor : lowered.actors) {
+    for (size_t c = 0; c < actor.outputs.size(); ++c) {
+      const LoweredBuffer& sum = lowered.buffers[lowered.channels[actor.outputs[c]].buffer];
+      if (!absl::StartsWith(sum.name, "grad.layers.")) continue;
+      if (program->graph.info(sum.value).layout[0] != Sbp::P(Monoid::kSum)) continue;
+      ++sums;
+      // Behind it the products of the weights that made it, at least; but for the first layer's
+      // attention, whose sum hardly anything waits for.
+      if (absl::StartsWith(sum.name, "grad.layers.0.attention")) continue;
+      EXPECT_GE(static_cast<int>(actor.calls.size()) - actor.full_after[c], 3) << sum.name;
+    }
+  }
+  EXPECT_EQ(sums, 2 * kLayers);  // of the MLP and of attention
+}
+
 TEST_F(DecoderLayouts, ForbiddenAndBudgetedConversionsAreListed) {
   // Partial sums may be completed, and parameters gathered that split states ask for. Of a large
   // vocabulary the embedding's gradient is computed from gathered rows, which nobody asked for.
