@@ -1,5 +1,7 @@
 #include "actors/actor.h"
 
+#include <numeric>
+
 #include "absl/strings/str_cat.h"
 #include "runtime/status.h"
 
@@ -38,6 +40,13 @@ bool Actor::Ready() const {
     if (!port.channel->CanWrite()) return false;
   }
   return true;
+}
+
+void Actor::set_times(FiringTimes* times) {
+  times_ = times;
+  const TimedActor timed = this->timed();
+  marks_in_firing_ = std::accumulate(timed.runs.begin(), timed.runs.end(),
+                                     static_cast<int64_t>(timed.runs.size()));
 }
 
 void Actor::Launch() {

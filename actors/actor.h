@@ -77,7 +77,7 @@ class Actor {
   // Before the first launch; the executor owns the stream.
   void set_stream(Stream* stream) { stream_ = stream; }
   // Where firings are timed from the next launch on; null: nowhere. While no firing is under way.
-  void set_times(FiringTimes* times) { times_ = times; }
+  void set_times(FiringTimes* times);
 
   // Whether every input has a full slot and every output a free one.
   bool Ready() const;
@@ -89,11 +89,13 @@ class Actor {
 
   // Most tasks that one firing enqueues, waits not counted.
   virtual int tasks() const { return 1; }
-  // About how many calls of the device the tasks of firing number `firing` make.
+  // About how many calls of the device the tasks of firing number `firing` make, marks aside.
   virtual int64_t calls(int64_t firing) const {
     (void)firing;
     return tasks();
   }
+  // Marks that the next firing sets.
+  int64_t marks() const { return Timed(launched_) ? marks_in_firing_ : 0; }
   // Firings after which none asks the device for what it has not done before: on one with a queue,
   // kernels and recordings have all been run once.
   virtual int64_t settling_firings() const { return 1; }
@@ -167,6 +169,7 @@ class Actor {
   const std::string& step_word_;
   Stream* stream_ = nullptr;
   FiringTimes* times_ = nullptr;
+  int64_t marks_in_firing_ = 0;
   std::vector<Port> inputs_;
   std::vector<Port> outputs_;
   int64_t launched_ = 0;

@@ -20,6 +20,8 @@ class DeviceExchangeActor final : public Actor {
   // Errors as for ExchangeActor; also the device's own.
   static absl::StatusOr<std::unique_ptr<Actor>> Create(const ActorContext& context, int index);
 
+  int64_t calls(int64_t firing) const override;
+
  private:
   DeviceExchangeActor(const ActorContext& context, int index)
       : Actor(context, index),

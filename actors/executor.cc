@@ -29,6 +29,9 @@ constexpr std::chrono::microseconds kRoomInterval{50};
 // other rank may need those locks to come to it.
 constexpr int64_t kFewestOneByOne = 3;
 
+// Besides its own, an entry of a stream takes these calls of the device: an event and a count.
+constexpr int64_t kCallsOfEntry = 2;
+
 }  // namespace
 
 Executor::Executor(Plan plan, ExecutorOptions options)
@@ -165,7 +168,7 @@ absl::Status Executor::Launch(int64_t step) {
           break;
         }
         Actor& actor = *lane.order[lane.next];
-        const int64_t calls = actor.calls(actor.launched());
+        const int64_t calls = CallsOf(actor);
         actor.Launch();
         lane.bound.Add(*lane.stream, calls);
         lane.ends[launched_ % (kStepsAhead + 1) * lane.order.size() + lane.next] =
@@ -184,8 +187,11 @@ absl::Status Executor::Launch(int64_t step) {
 }
 
 bool Executor::IsFull(Lane& lane) {
-  const Actor& head = *lane.order[lane.next];
-  return messenger_ != nullptr && lane.bound.IsFull(*lane.stream, head.calls(head.launched()));
+  return messenger_ != nullptr && lane.bound.IsFull(*lane.stream, CallsOf(*lane.order[lane.next]));
+}
+
+int64_t Executor::CallsOf(const Actor& actor) const {
+  return actor.calls(actor.launched()) + actor.marks() + kCallsOfEntry * EntriesOf(plan_, actor);
 }
 
 bool Executor::IsOneByOne(const Actor& actor) const {

@@ -140,6 +140,8 @@ class Executor {
   // until the head of some lane that is ready may go. A failure answers its status once waiting is
   // useless.
   bool IsFull(Lane& lane);
+  // Calls of the device that launching the actor's next firing takes.
+  int64_t CallsOf(const Actor& actor) const;
   absl::Status AwaitRoom();
   // Whether nothing is launched until the actor's firing has ended; and waiting for all that the
   // lane has launched.

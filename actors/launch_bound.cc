@@ -3,9 +3,8 @@
 namespace weft {
 namespace {
 
-constexpr int64_t kMostEntries = 32;
-// Half of what CUDA takes: events and counts are enqueued besides.
-constexpr int64_t kMostCalls = 512;
+// Of the 1024 that CUDA takes.
+constexpr int64_t kMostCalls = 768;
 
 }  // namespace
 
@@ -14,8 +13,7 @@ bool LaunchBound::IsFull(const Stream& stream, int64_t calls) {
   for (; ended_ < launched_ && ends_[ended_ % ends_.size()] <= completed; ++ended_) {
     pending_ -= calls_[ended_ % calls_.size()];
   }
-  return stream.submitted() - completed >= kMostEntries ||
-         (ended_ < launched_ && pending_ + calls > kMostCalls);
+  return ended_ < launched_ && pending_ + calls > kMostCalls;
 }
 
 void LaunchBound::Add(const Stream& stream, int64_t calls) {

@@ -1,6 +1,7 @@
 // LaunchBound: how far a stream of a device with a queue may be launched ahead, where ranks
-// exchange. CUDA takes about a thousand calls ahead and then blocks in the call, with locks that
-// another rank of the process may need for the very copy that this one waits for.
+// exchange. CUDA takes about a thousand calls ahead and then blocks in the call: with locks that
+// another rank of the process may need for the very copy that this one waits for, and before what
+// other streams could do meanwhile has been launched.
 #pragma once
 
 #include <cstddef>

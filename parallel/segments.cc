@@ -17,6 +17,9 @@
 namespace weft {
 namespace {
 
+// Most nodes of a segment. A rank launches a firing as a whole, and nothing else meanwhile.
+constexpr int kMostNodes = 128;
+
 bool IsMicrobatch(const Graph& graph, const Node& node) {
   for (Value v : node.inputs) {
     if (v && graph.info(v).rate == Rate::kMicrobatch) return true;
@@ -251,6 +254,7 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microb
   struct Filling {
     int bucket = 0;
     int64_t bytes = 0;
+    int nodes = 0;
   };
   std::map<std::tuple<int, int, bool, int>, Filling> filling;  // by level, stream, per step, mesh
   std::map<std::tuple<int, int, int, bool, int, int>, Segment> segments;
@@ -274,7 +278,7 @@ absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microb
     Filling& fill = filling[{level[n], static_cast<int>(stream[n]), !microbatch[n], mesh[n]}];
     bucket[n] = fill.bucket = std::max(bucket[n], fill.bucket);
     fill.bytes += leaving[n] + (microbatch[n] ? arriving[n] : 0);
-    if (fill.bytes >= bucket_bytes) fill = {fill.bucket + 1, 0};
+    if (fill.bytes >= bucket_bytes || ++fill.nodes == kMostNodes) fill = {fill.bucket + 1, 0, 0};
     Segment& segment = segments[{level[n], bucket[n], static_cast<int>(stream[n]), !microbatch[n],
                                  mesh[n], node.is_reshard() ? n : -1}];
     segment.stream = stream[n];

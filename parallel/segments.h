@@ -18,11 +18,12 @@ struct Segment {
 
 // Partitions the nodes into segments, listed in data-flow order. A conversion is a segment by
 // itself, on the communication stream if it sends anything. A compute segment ends where a
-// conversion's result enters again, where rate or mesh change, and after every `bucket_bytes` of
+// conversion's result enters again, where rate or mesh change, after every `bucket_bytes` of
 // per-step sums (gradients) that it hands to conversions, or of gathered parameters that it takes
-// from them: one bucket travels under the computation of another. Within a segment, what a conversion takes whose result the microbatch goes
-// on with comes before other work, which then runs while it travels. Writers of a variable come after all readers of its old content; a graph
-// that reads it again after the writer is refused
+// from them (one bucket travels under the computation of another), and after some number of nodes
+// in any case. Within a segment, what a conversion takes whose result the microbatch goes on with
+// comes before other work, which then runs while it travels. Writers of a variable come after all
+// readers of its old content; a graph that reads it again after the writer is refused
 // (InvalidArgument), and so is one that reads a sum over several microbatches in one of them.
 absl::StatusOr<std::vector<Segment>> FormSegments(const Graph& graph, int microbatches,
                                                   int64_t bucket_bytes);

@@ -83,6 +83,7 @@ void FakeGpuStream::Push(const Task& task) {
   const int64_t position = submitted();
   if (task.run != nullptr) {
     task.run(task.context, task.argument);
+    native_->Enqueue([] {});  // the event behind a task
   } else {
     const auto* other = static_cast<const Stream*>(task.context);
     native_->Enqueue([other, position = task.argument] { other->completed().Await(position); });
