@@ -53,7 +53,8 @@ void Actor::Launch() {
   for (const Port& port : inputs_) port.channel->AwaitFull(port.consumer, *stream_);
   for (const Port& port : outputs_) port.channel->AwaitFree(*stream_);
   const bool marks = Timed(launched_) && !marks_within();
-  if (marks) stream_->Enqueue({.run = &MarkBegin, .context = this, .argument = launched_});
+  if (marks)
+    stream_->Enqueue({.run = &MarkBegin, .context = this, .argument = launched_, .more = true});
   Fire(launched_);
   if (marks) stream_->Enqueue({.run = &MarkEnd, .context = this, .argument = launched_});
   for (const Port& port : inputs_) {

@@ -203,7 +203,8 @@ absl::Status ComputeActor::ChooseRecordings(const ActorContext& context) {
 
 void ComputeActor::Fire(int64_t firing) {
   for (Part& part : parts_) {
-    stream().Enqueue({.run = &RunPart, .context = &part, .argument = firing});
+    stream().Enqueue(
+        {.run = &RunPart, .context = &part, .argument = firing, .more = &part != &parts_.back()});
     for (const Port* port : part.ports) Send(*port);
   }
 }

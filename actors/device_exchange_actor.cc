@@ -91,14 +91,22 @@ absl::Status DeviceExchangeActor::EnqueueFiring(int64_t firing) {
     WEFT_RETURN_IF_ERROR(messenger_->Run(exchange_, firing, native));
     CountSent(firing, bytes_sent_);
   }
+  const auto source_of = [&](const ExchangePieces::Piece& piece) -> const void* {
+    return piece.peer == rank_ ? input : workspace_ + piece.staging;
+  };
   for (size_t i = 0; i < pieces_.receives.size(); ++i) {
     const ExchangePieces::Piece& piece = pieces_.receives[i];
-    const bool self = piece.peer == rank_;
-    if (!self && piece.staging < 0) continue;  // in place already
-    const void* source = self ? input : workspace_ + piece.staging;
+    if (piece.peer != rank_ && piece.staging < 0) continue;  // in place already
     const int copy = static_cast<int>(pieces_.sends.size() + i);
-    WEFT_RETURN_IF_ERROR(piece.combines ? copies_->Combine(copy, monoid_, source, output, native)
-                                        : copies_->Copy(copy, source, output, native));
+    if (piece.combines) {
+      WEFT_RETURN_IF_ERROR(copies_->Combine(copy, monoid_, source_of(piece), output, native));
+    } else if (i + 1 < pieces_.receives.size() && pieces_.receives[i + 1].combines) {
+      const ExchangePieces::Piece& next = pieces_.receives[++i];
+      WEFT_RETURN_IF_ERROR(copies_->CopyAndCombine(copy, source_of(piece), copy + 1, monoid_,
+                                                   source_of(next), output, native));
+    } else {
+      WEFT_RETURN_IF_ERROR(copies_->Copy(copy, source_of(piece), output, native));
+    }
   }
   return absl::OkStatus();
 }

@@ -52,21 +52,6 @@ CudaBoxTable TableOf(const BoxCopy& copy, int64_t scale, std::vector<CudaBoxRun>
   return table;
 }
 
-// By a copy engine where CUDA can be asked for one (13.0): a copy by multiprocessors waits until the
-// kernels there leave it one.
-cudaError_t CopyRun(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
-#if CUDART_VERSION >= 13000
-  cudaMemcpyAttributes how = {};
-  how.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
-  how.flags = cudaMemcpyFlagPreferOverlapWithCompute;
-  const auto size = static_cast<size_t>(bytes);
-  size_t first = 0;
-  return cudaMemcpyBatchAsync(&to, &from, &size, 1, &how, &first, 1, stream);
-#else
-  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
-#endif
-}
-
 bool Aligned(const void* address, int64_t bytes) {
   return reinterpret_cast<uintptr_t>(address) % static_cast<uintptr_t>(bytes) == 0;
 }
@@ -83,6 +68,7 @@ absl::StatusOr<std::unique_ptr<DeviceBoxCopies>> CudaBoxCopies::Make(
                                                      CudaBoxTable::kMostLevels,
                                                      " dimensions is not built for CUDA"));
     }
+    WEFT_RETURN_IF_ERROR(CudaStatus(LoadBoxKernels(copy.dtype()), "loading kernels"));
     Prepared& prepared = made->copies_.emplace_back();
     prepared.dtype = copy.dtype();
     prepared.bytes = copy.bytes();
@@ -109,10 +95,11 @@ absl::Status CudaBoxCopies::Copy(int index, const void* from, void* to, void* na
   const auto stream = static_cast<cudaStream_t>(native_stream);
   if (copy.bytes == 0) return absl::OkStatus();
   if (copy.contiguous) {
-    const auto* source = static_cast<const std::byte*>(from) + copy.from_offset;
+    const std::byte* source = copy.From(from);
     auto* target = static_cast<std::byte*>(to) + copy.to_offset;
     if (source == target) return absl::OkStatus();
-    return CudaStatus(CopyRun(target, source, copy.bytes, stream), "copying on the device");
+    return CudaStatus(cudaMemcpyAsync(target, source, copy.bytes, cudaMemcpyDeviceToDevice, stream),
+                      "copying on the device");
   }
   const bool aligned = Aligned(from, copy.item_bytes) && Aligned(to, copy.item_bytes);
   const int element = static_cast<int>(SizeOf(copy.dtype));
@@ -124,9 +111,32 @@ absl::Status CudaBoxCopies::Copy(int index, const void* from, void* to, void* na
 absl::Status CudaBoxCopies::Combine(int index, Monoid monoid, const void* from, void* to,
                                     void* native_stream) {
   const Prepared& copy = copies_[index];
-  return CudaStatus(LaunchBoxCombine(copy.elements, copy.dtype, monoid, from, to,
-                                     static_cast<cudaStream_t>(native_stream)),
+  const auto stream = static_cast<cudaStream_t>(native_stream);
+  if (copy.contiguous) {
+    auto* const target = static_cast<std::byte*>(to) + copy.to_offset;
+    return CudaStatus(LaunchCombine(copy.dtype, monoid, target, copy.From(from), target,
+                                    copy.bytes / SizeOf(copy.dtype), stream),
+                      "combining between boxes");
+  }
+  return CudaStatus(LaunchBoxCombine(copy.elements, copy.dtype, monoid, from, to, stream),
                     "combining between boxes");
+}
+
+absl::Status CudaBoxCopies::CopyAndCombine(int first, const void* from_first, int second,
+                                           Monoid monoid, const void* from_second, void* to,
+                                           void* native_stream) {
+  const Prepared& one = copies_[first];
+  const Prepared& other = copies_[second];
+  if (!one.contiguous || !other.contiguous || one.to_offset != other.to_offset ||
+      one.bytes != other.bytes || one.dtype != other.dtype) {
+    return DeviceBoxCopies::CopyAndCombine(first, from_first, second, monoid, from_second, to,
+                                           native_stream);
+  }
+  return CudaStatus(
+      LaunchCombine(one.dtype, monoid, one.From(from_first), other.From(from_second),
+                    static_cast<std::byte*>(to) + one.to_offset, one.bytes / SizeOf(one.dtype),
+                    static_cast<cudaStream_t>(native_stream)),
+      "combining between boxes");
 }
 
 }  // namespace weft

@@ -20,6 +20,8 @@ class CudaBoxCopies final : public DeviceBoxCopies {
   absl::Status Copy(int index, const void* from, void* to, void* native_stream) override;
   absl::Status Combine(int index, Monoid monoid, const void* from, void* to,
                        void* native_stream) override;
+  absl::Status CopyAndCombine(int first, const void* from_first, int second, Monoid monoid,
+                              const void* from_second, void* to, void* native_stream) override;
 
  private:
   struct Prepared {
@@ -31,6 +33,10 @@ class CudaBoxCopies final : public DeviceBoxCopies {
     bool contiguous = false;  // one run on both sides
     int64_t from_offset = 0;
     int64_t to_offset = 0;
+
+    const std::byte* From(const void* from) const {
+      return static_cast<const std::byte*>(from) + from_offset;
+    }
   };
 
   CudaBoxCopies() = default;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <type_traits>
 
@@ -113,6 +114,32 @@ __global__ void BoxCombineKernel(CudaBoxTable table, Monoid monoid, const char* 
   }
 }
 
+// Elements that a thread takes at once, in words of 16 bytes.
+template <typename T>
+inline constexpr int kPack = 16 / sizeof(T);
+
+// Packs of N, then what is left one by one. No __restrict__, as below.
+template <int N, typename T>
+__global__ void CombineKernel(Monoid monoid, const T* a, const T* b, T* to, int64_t count) {
+  struct alignas(N * sizeof(T)) Pack {
+    T element[N];
+  };
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  const int64_t thread = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  for (int64_t i = thread; i < count / N; i += step) {
+    const Pack x = reinterpret_cast<const Pack*>(a)[i], y = reinterpret_cast<const Pack*>(b)[i];
+    Pack z;
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      z.element[k] = Narrowed<T>(CombinePair(monoid, Wide(x.element[k]), Wide(y.element[k])));
+    }
+    reinterpret_cast<Pack*>(to)[i] = z;
+  }
+  for (int64_t i = count / N * N + thread; i < count; i += step) {
+    to[i] = Narrowed<T>(CombinePair(monoid, Wide(a[i]), Wide(b[i])));
+  }
+}
+
 // No __restrict__: out may be one of the parts, of which a thread touches its own elements alone.
 template <typename T>
 __global__ void ReduceKernel(Monoid monoid, const T* parts, int num_parts, T* out, int64_t count) {
@@ -204,6 +231,44 @@ cudaError_t LaunchBoxCombine(const CudaBoxTable& table, DType dtype, Monoid mono
     using T = std::remove_pointer_t<decltype(type)>;
     return Start(&BoxCombineKernel<T>, table.items, stream, table, monoid,
                  static_cast<const char*>(from), static_cast<char*>(to));
+  });
+}
+
+cudaError_t LaunchCombine(DType dtype, Monoid monoid, const void* a, const void* b, void* to,
+                          int64_t count, cudaStream_t stream) {
+  if (count == 0) return cudaSuccess;
+  const bool aligned = (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b) |
+                        reinterpret_cast<uintptr_t>(to)) %
+                           16 ==
+                       0;
+  return WithDeviceType(dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    constexpr int N = kPack<T>;
+    const auto kernel = aligned ? &CombineKernel<N, T> : &CombineKernel<1, T>;
+    return Start(kernel, aligned ? (count + N - 1) / N : count, stream, monoid,
+                 static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(to), count);
+  });
+}
+
+cudaError_t LoadBoxKernels(DType dtype) {
+  cudaError_t error = cudaSuccess;
+  const auto load = [&](auto* kernel) {
+    cudaFuncAttributes attributes;
+    if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);
+  };
+  load(&BoxCopyKernel<uint4>);
+  load(&BoxCopyKernel<uint2>);
+  load(&BoxCopyKernel<uint32_t>);
+  load(&BoxCopyKernel<uint16_t>);
+  load(&BoxCopyKernel<uint8_t>);
+  return WithDeviceType(dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    load(&BoxCombineKernel<T>);
+    load(&CombineKernel<kPack<T>, T>);
+    load(&CombineKernel<1, T>);
+    load(&FillKernel<T>);
+    if (error != cudaSuccess) (void)cudaGetLastError();
+    return error;
   });
 }
 

@@ -43,6 +43,13 @@ cudaError_t LaunchBoxCopy(const CudaBoxTable& table, int item_bytes, const void*
 // to = monoid(to, from), items being elements. The pair has passed CheckReducible, as below.
 cudaError_t LaunchBoxCombine(const CudaBoxTable& table, DType dtype, Monoid monoid,
                              const void* from, void* to, cudaStream_t stream);
+// to = monoid(a, b) over `count` elements in a row; `to` may be one of them.
+cudaError_t LaunchCombine(DType dtype, Monoid monoid, const void* a, const void* b, void* to,
+                          int64_t count, cudaStream_t stream);
+// Has CUDA load all that the three above and LaunchFillIdentity may launch for `dtype`. Otherwise
+// it does so at a kernel's first launch, and waits there until the device is idle: which a device
+// that waits for another rank may never be.
+cudaError_t LoadBoxKernels(DType dtype);
 // As ReduceInOrder over `parts` arrays of `count` elements, one after the other. `out` may be one
 // of them.
 cudaError_t LaunchReduceInOrder(DType dtype, Monoid monoid, const void* parts, int num_parts,

@@ -65,15 +65,13 @@ void CudaStream::Push(const Task& task) {
   const int64_t position = submitted();
   if (!broken_.load(std::memory_order_acquire)) {
     absl::Status status = CudaStatus(cudaSetDevice(device_), "cudaSetDevice");
-    if (status.ok()) {
-      if (task.run != nullptr) {
-        task.run(task.context, task.argument);
-        status = Record(position);
-      } else {
-        status = WaitFor(*static_cast<const Stream*>(task.context), task.argument);
-      }
+    if (status.ok() && task.run != nullptr) {
+      task.run(task.context, task.argument);
+      status = Record(position);
+      if (status.ok() && !task.more) status = Signal(position);
+    } else if (status.ok()) {
+      status = WaitFor(*static_cast<const Stream*>(task.context), task.argument);
     }
-    if (status.ok()) status = Signal(position);
     if (!status.ok()) Break(status);
   }
   pushed_.store(position, std::memory_order_release);

@@ -19,9 +19,10 @@ struct CUstream_st;
 
 namespace weft {
 
-// Behind every entry the device writes the entry's position to host memory, where the monitor sees
-// it; behind every task an event is recorded, for which other streams wait on the device. Where the
-// position asked for lies between events, the next event stands for it.
+// Behind a task the device writes its position to host memory, where the monitor sees it; not behind
+// a task of `more`, since the write waits for all before it and takes some microseconds. Behind
+// every task an event is recorded, for which other streams wait on the device. Where the position
+// asked for lies between events, the next event stands for it.
 class CudaStream final : public Stream, private CudaWatched {
  public:
   // `monitor` is the device's and outlives the stream. `urgent`: goes before others where both have

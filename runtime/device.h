@@ -39,6 +39,13 @@ class DeviceBoxCopies {
   virtual absl::Status Copy(int index, const void* from, void* to, void* native_stream) = 0;
   virtual absl::Status Combine(int index, Monoid monoid, const void* from, void* to,
                                void* native_stream) = 0;
+  // Copy number `first`, then Combine number `second`, to the same memory: one pass where the
+  // device can.
+  virtual absl::Status CopyAndCombine(int first, const void* from_first, int second, Monoid monoid,
+                                      const void* from_second, void* to, void* native_stream) {
+    const absl::Status status = Copy(first, from_first, to, native_stream);
+    return status.ok() ? Combine(second, monoid, from_second, to, native_stream) : status;
+  }
 };
 
 // Exchanges between the ranks of a transport, of memory of the device. All are known before the

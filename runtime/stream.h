@@ -32,6 +32,9 @@ struct Task {
   // Whether run would not block; null: it never does. Asked only by streams that share one thread
   // with their peers; on others run may block.
   bool (*ready)(void* context, int64_t argument) = nullptr;
+  // Whoever enqueues it enqueues another task behind it at once, whose end is all that the host
+  // wants to hear of. A device may then save itself the trouble of telling.
+  bool more = false;
 };
 
 // Enqueue, Wait and Record belong to one thread (the actor thread); the rest to any.
@@ -62,7 +65,9 @@ class Stream {
   // The point behind what has been enqueued so far.
   Event Record() const { return {this, submitted_}; }
 
-  // Entries enqueued so far (the thread that enqueues) and completed so far (any thread).
+  // Entries enqueued so far (the thread that enqueues) and completed so far (any thread). On a
+  // device with a queue waits and tasks of `more` may count as completed with the next other task
+  // only.
   int64_t submitted() const { return submitted_; }
   const Progress& completed() const { return completed_; }
 
