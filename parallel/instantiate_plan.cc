@@ -91,7 +91,21 @@ class PlanMaker {
     RankReshard part;
     int64_t bytes_sent = 0;
     double seconds = 0;
+    // Where in the output all of the input lies as it is, in bytes; -1: nowhere, or not as one run.
+    int64_t own_place = -1;
   };
+
+  static int64_t OwnPlace(const ExchangePieces& pieces, const ExchangeDef& def, int rank,
+                          int64_t input_bytes) {
+    if (pieces.fills || def.combine()) return -1;
+    for (const ExchangePieces::Piece& piece : pieces.receives) {
+      const BoxCopy& copy = piece.copy;
+      if (piece.peer != rank || !copy.from_contiguous() || !copy.to_contiguous()) continue;
+      const bool all = copy.from_offset() == 0 && copy.bytes() == input_bytes;
+      return all && copy.to_offset() % kArenaAlignment == 0 ? copy.to_offset() : -1;
+    }
+    return -1;
+  }
 
   absl::Status MakeConversions() {
     conversions_.resize(lowered_.actors.size());
@@ -143,6 +157,9 @@ class PlanMaker {
                             PiecesOf(def, rank_, plan_.world_size(), SideOf(def.input(), in),
                                      SideOf(def.output(), node.outputs[0])));
       def.set_workspace_bytes(pieces.workspace_bytes);
+      if (def.input().buffer() >= 0) {
+        conversion.own_place = OwnPlace(pieces, def, rank_, LocalSpec(in).bytes());
+      }
     } else {
       return absl::InternalError(absl::StrCat("rank ", rank_, " takes no part in it"));
     }
@@ -167,17 +184,38 @@ class PlanMaker {
     for (size_t a = 0; a < lowered_.actors.size(); ++a) {
       sizes_.workspaces.push_back(WorkspacesOf(a));
     }
+    FindGuests();
     memory_ = stage_.memory_plans->Get(
         sizes_, [this] { return PlanMemory(lowered_, stage_.schedule, stage_.lives, sizes_); });
     plan_.set_arena_bytes(memory_->bytes);
     plan_.set_arena_lower_bound(memory_->lower_bound);
     for (size_t b = 0; b < lowered_.buffers.size(); ++b) {
-      const std::vector<int64_t>& offsets = memory_->offsets[b];
-      plan_.mutable_buffers(static_cast<int>(b))
-          ->mutable_offsets()
-          ->Assign(offsets.begin(), offsets.end());
+      for (int64_t offset : memory_->offsets[b]) {
+        plan_.mutable_buffers(static_cast<int>(b))
+            ->add_offsets(offset + (memory_->within[b] >= 0 ? place_within_[b] : 0));
+      }
     }
     return CheckBudget();
+  }
+
+  // What a conversion alone takes, and leaves in one run of what it makes, may lie there from the
+  // start: nothing is copied then.
+  void FindGuests() {
+    sizes_.within.assign(lowered_.buffers.size(), -1);
+    place_within_.assign(lowered_.buffers.size(), 0);
+    for (size_t a = 0; a < lowered_.actors.size(); ++a) {
+      const LoweredActor& actor = lowered_.actors[a];
+      if (conversions_[a] == nullptr || conversions_[a]->own_place < 0) continue;
+      const auto channel =
+          std::find_if(actor.inputs.begin(), actor.inputs.end(), [&](int c) {
+            return lowered_.channels[c].buffer == actor.input_buffer;
+          });
+      if (channel == actor.inputs.end() || lowered_.channels[*channel].consumers.size() != 1) {
+        continue;
+      }
+      sizes_.within[actor.input_buffer] = actor.output_buffer;
+      place_within_[actor.input_buffer] = conversions_[a]->own_place;
+    }
   }
 
   // Arena and variables against what a rank may hold.
@@ -391,6 +429,7 @@ class PlanMaker {
   std::map<std::string, Conversion> kinds_;
   std::vector<const Conversion*> conversions_;  // by actor
   MemorySizes sizes_;
+  std::vector<int64_t> place_within_;  // by buffer: where it lies if within another, in bytes
   std::shared_ptr<const PlannedMemory> memory_;
   Plan plan_;
 };

@@ -27,12 +27,20 @@ class MemoryPlanner {
       : program_(program), schedule_(schedule), lives_(lives), sizes_(sizes) {}
 
   PlannedMemory Run() {
-    AskForBuffers();
-    AskForWorkspaces();
+    FindHosts();
     while (true) {
+      if (requests_.empty()) {
+        AskForBuffers();
+        AskForWorkspaces();
+      }
       const Placement placement = PlaceMemory(requests_);
       ReuseEdges edges = FindReuseEdges(program_, schedule_, Shared(placement));
       if (edges.unorderable.empty()) return Result(placement, std::move(edges.edges));
+      if (PartHosts(edges.unorderable)) {
+        requests_.clear();
+        owners_.clear();
+        continue;
+      }
       for (int r : edges.unorderable) {
         requests_[r].lifetimes.clear();
         owners_[r].lives.clear();
@@ -41,16 +49,63 @@ class MemoryPlanner {
   }
 
  private:
+  // Decides who lies within whose memory: both live, and share what they have, as often a step.
+  void FindHosts() {
+    within_.assign(program_.buffers.size(), -1);
+    guest_.assign(program_.buffers.size(), -1);
+    for (size_t b = 0; b < sizes_.within.size(); ++b) {
+      const int host = sizes_.within[b];
+      if (host < 0 || guest_[b] >= 0 || within_[host] >= 0) continue;
+      if (!Shares(b) || !Shares(host) || lives_[b].size() != lives_[host].size()) continue;
+      within_[b] = host;
+      guest_[host] = static_cast<int>(b);
+    }
+  }
+
+  // Gives each the memory of its own again where no order keeps the host's lives apart. Whether
+  // there was one.
+  bool PartHosts(const std::vector<int>& requests) {
+    bool found = false;
+    for (int r : requests) {
+      const int host = owners_[r].buffer;
+      if (host < 0 || guest_[host] < 0) continue;
+      within_[guest_[host]] = -1;
+      guest_[host] = -1;
+      found = true;
+    }
+    return found;
+  }
+
+  // A scalar is not worth a firing that waits for another stream.
+  bool Shares(size_t b) const {
+    return sizes_.buffers[b] > kArenaAlignment && !lives_[b].empty();
+  }
+
+  // Of a host and its guest: from the guest's first write on.
+  std::vector<BufferLife> LivesOf(size_t b) const {
+    if (!Shares(b)) return {};
+    std::vector<BufferLife> lives = lives_[b];
+    if (guest_[b] < 0) return lives;
+    for (size_t i = 0; i < lives.size(); ++i) {
+      const BufferLife& guest = lives_[guest_[b]][i];
+      lives[i].first = guest.first;
+      lives[i].time.first = std::min(lives[i].time.first, guest.time.first);
+      lives[i].time.last = std::max(lives[i].time.last, guest.time.last);
+      for (size_t s = 0; s < lives[i].last.size(); ++s) {
+        if (guest.last[s].end > lives[i].last[s].end) lives[i].last[s] = guest.last[s];
+      }
+    }
+    return lives;
+  }
+
   void AskForBuffers() {
     for (size_t b = 0; b < program_.buffers.size(); ++b) {
       const LoweredBuffer& buffer = program_.buffers[b];
       if (!buffer.variable.empty()) continue;
+      if (within_[b] >= 0) continue;
       for (int slot = 0; slot < buffer.slots; ++slot) {
-        // A scalar is not worth a firing that waits for another stream.
-        const bool shares = sizes_.buffers[b] > kArenaAlignment;
-        Ask(sizes_.buffers[b], {.buffer = static_cast<int>(b),
-                                .slot = slot,
-                                .lives = shares ? lives_[b] : std::vector<BufferLife>{}});
+        Ask(sizes_.buffers[b],
+            {.buffer = static_cast<int>(b), .slot = slot, .lives = LivesOf(b)});
       }
     }
   }
@@ -97,8 +152,11 @@ class MemoryPlanner {
   std::vector<SharedMemory> Shared(const Placement& placement) const {
     std::vector<SharedMemory> memory;
     for (size_t r = 0; r < requests_.size(); ++r) {
-      memory.push_back(
-          {&owners_[r].lives, placement.offsets[r], placement.offsets[r] + requests_[r].bytes});
+      const int buffer = owners_[r].buffer;
+      memory.push_back({.lives = &owners_[r].lives,
+                        .begin = placement.offsets[r],
+                        .end = placement.offsets[r] + requests_[r].bytes,
+                        .renewed = buffer >= 0 && guest_[buffer] >= 0});
     }
     return memory;
   }
@@ -157,6 +215,10 @@ class MemoryPlanner {
         result.workspaces[owner.actor][owner.call] = placement.offsets[r];
       }
     }
+    result.within = within_;
+    for (size_t b = 0; b < within_.size(); ++b) {
+      if (within_[b] >= 0) result.offsets[b] = result.offsets[within_[b]];
+    }
     return result;
   }
 
@@ -164,6 +226,8 @@ class MemoryPlanner {
   const StepSchedule& schedule_;
   const std::vector<std::vector<BufferLife>>& lives_;
   const MemorySizes& sizes_;
+  std::vector<int> within_;  // by buffer: in whose memory it lies; -1: in its own
+  std::vector<int> guest_;   // by buffer: who lies in its memory; -1: nobody
   std::vector<MemoryRequest> requests_;
   std::vector<Owner> owners_;  // parallel to requests_
 };

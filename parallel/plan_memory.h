@@ -26,6 +26,9 @@ struct MemorySizes {
   // Scratch memory while a call runs: by actor and call; of an actor without calls, one entry for
   // its whole firing or none.
   std::vector<std::vector<int64_t>> workspaces;
+  // Per buffer the one within whose memory it may lie, or -1: what a conversion takes and nobody
+  // else reads, and leaves as it is within what it makes. Empty: none.
+  std::vector<int> within;
 };
 
 struct Holder {
@@ -34,7 +37,9 @@ struct Holder {
 };
 
 struct PlannedMemory {
-  std::vector<std::vector<int64_t>> offsets;     // per buffer and slot; none for variables
+  // Per buffer and slot; none for variables.
+  std::vector<std::vector<int64_t>> offsets;
+  std::vector<int> within;  // as in MemorySizes, where it was done: `offsets` has where that begins
   std::vector<std::vector<int64_t>> workspaces;  // offsets, as MemorySizes has the bytes
   std::vector<ReuseEdge> edges;
   int64_t bytes = 0;         // of the arena

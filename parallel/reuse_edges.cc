@@ -85,7 +85,7 @@ class EdgeFinder {
         const auto [from, held] = *at;
         const auto [to, need] = held;
         at = holders.erase(at);
-        if (need.memory != start.memory) needs.push_back(need);
+        if (need.memory != start.memory || memory[start.memory].renewed) needs.push_back(need);
         if (from < begin) holders[from] = {begin, need};
         if (to > end) at = holders.insert({end, {to, need}}).first;
       }

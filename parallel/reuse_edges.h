@@ -29,6 +29,9 @@ struct SharedMemory {
   const std::vector<BufferLife>* lives = nullptr;
   int64_t begin = 0;
   int64_t end = 0;
+  // Whether who begins a life must be kept from the one before it, too: no channel does, as it does
+  // for the buffer of a channel.
+  bool renewed = false;
 };
 
 struct ReuseEdges {

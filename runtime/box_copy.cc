@@ -122,7 +122,9 @@ void BoxCopy::Walk(size_t level, const char* from, char* to, const Visit& visit)
 void BoxCopy::Copy(const void* from, void* to) const {
   if (levels_.empty()) return;
   Walk(0, static_cast<const char*>(from), static_cast<char*>(to),
-       [this](const char* f, char* t, int64_t count) { std::memcpy(t, f, count * element_bytes_); });
+       [this](const char* f, char* t, int64_t count) {
+         if (f != t) std::memcpy(t, f, count * element_bytes_);
+       });
 }
 
 void BoxCopy::Combine(Monoid monoid, const void* from, void* to) const {

@@ -47,7 +47,7 @@ class BoxCopy {
   absl::Span<const Level> levels() const { return levels_; }
   DType dtype() const { return dtype_; }
 
-  // The buffers must not overlap.
+  // What is where it belongs already stays; else the buffers must not overlap.
   void Copy(const void* from, void* to) const;
   // to = monoid(to, from). The pair of dtype and monoid has passed CheckReducible
   // (runtime/reduce.h).
