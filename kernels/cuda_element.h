@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <type_traits>
 
@@ -56,6 +57,19 @@ struct alignas(sizeof(T) * N) Pack {
 // Elements of 16 bytes.
 template <typename T>
 inline constexpr int kPackOf = 16 / static_cast<int>(sizeof(T));
+
+// The pack at `from`. kOnce: it is not read again soon, and is the first to leave the caches.
+template <bool kOnce, int N, typename T>
+__device__ inline Pack<T, N> ReadPack(const T* from) {
+  if constexpr (kOnce && sizeof(Pack<T, N>) == sizeof(uint4)) {
+    const uint4 words = __ldcs(reinterpret_cast<const uint4*>(from));
+    Pack<T, N> pack;
+    memcpy(&pack, &words, sizeof(pack));
+    return pack;
+  } else {
+    return *reinterpret_cast<const Pack<T, N>*>(from);
+  }
+}
 
 template <int N, typename T>
 __device__ inline void LoadPack(const T* from, WideOf<T> (&to)[N]) {
