@@ -118,9 +118,9 @@ __global__ void __launch_bounds__(kBlockThreads)
 }
 
 // Threads of a block for heads of so many packs, and so many of them a position.
-inline dim3 RopeBlock(int64_t packs, int64_t heads) {
+inline dim3 RopeBlock(int64_t packs, int64_t heads, int64_t ahead = kRopeAhead) {
   const auto x = std::min<int64_t>(packs, kBlockThreads);
-  const auto y = std::min<int64_t>((heads + kRopeAhead - 1) / kRopeAhead, kBlockThreads / x);
+  const auto y = std::min<int64_t>((heads + ahead - 1) / ahead, kBlockThreads / x);
   return dim3(static_cast<unsigned>(x), static_cast<unsigned>(y));
 }
 
