@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <type_traits>
 
@@ -57,6 +58,33 @@ struct alignas(sizeof(T) * N) Pack {
 template <typename T>
 inline constexpr int kPackOf = 16 / static_cast<int>(sizeof(T));
 
+// A pack as the words that it is loaded in. What is kept for later is kept so: compilers take packs
+// that cross a branch apart as soon as they arrive, and wait for them.
+template <typename T, int N>
+using WordsOf = std::conditional_t<sizeof(Pack<T, N>) == sizeof(uint4), uint4, Pack<T, N>>;
+
+template <int N, typename T>
+__device__ inline WordsOf<T, N> ReadWords(const T* from) {
+  return *reinterpret_cast<const WordsOf<T, N>*>(from);
+}
+
+template <typename T, int N>
+__device__ inline Pack<T, N> PackOfWords(const WordsOf<T, N>& words) {
+  Pack<T, N> pack;
+  memcpy(&pack, &words, sizeof(pack));
+  return pack;
+}
+
+// The pack at `from`. kOnce: it is not read again soon, and is the first to leave the caches.
+template <bool kOnce, int N, typename T>
+__device__ inline Pack<T, N> ReadPack(const T* from) {
+  if constexpr (kOnce && sizeof(Pack<T, N>) == sizeof(uint4)) {
+    return PackOfWords<T, N>(__ldcs(reinterpret_cast<const uint4*>(from)));
+  } else {
+    return *reinterpret_cast<const Pack<T, N>*>(from);
+  }
+}
+
 template <int N, typename T>
 __device__ inline void LoadPack(const T* from, WideOf<T> (&to)[N]) {
   const Pack<T, N> pack = *reinterpret_cast<const Pack<T, N>*>(from);
@@ -69,7 +97,13 @@ __device__ inline void StorePack(const WideOf<T> (&from)[N], T* to) {
   Pack<T, N> pack;
 #pragma unroll
   for (int i = 0; i < N; ++i) pack.at[i] = Narrow<T>(from[i]);
-  *reinterpret_cast<Pack<T, N>*>(to) = pack;
+  if constexpr (sizeof(pack) == sizeof(uint4)) {  // as one word, or it may be stored in several
+    uint4 words;
+    memcpy(&words, &pack, sizeof(words));
+    *reinterpret_cast<uint4*>(to) = words;
+  } else {
+    *reinterpret_cast<Pack<T, N>*>(to) = pack;
+  }
 }
 
 // Whether every one of the pointers (nullptr too) is aligned to 16 bytes.

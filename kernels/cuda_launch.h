@@ -75,4 +75,9 @@ inline unsigned GridFor(int64_t work, int threads = kBlockThreads) {
   return static_cast<unsigned>(std::min<int64_t>((work + threads - 1) / threads, 132 * 16));
 }
 
+// Blocks for `work` items, `items` of them a block, each block's once.
+inline unsigned GridForAll(int64_t work, int64_t items) {
+  return static_cast<unsigned>((work + items - 1) / items);
+}
+
 }  // namespace weft

@@ -20,23 +20,16 @@ struct MapOperands {
   T* out[kOut];
 };
 
-template <int N, typename T, int kIn, int kOut>
-__device__ inline void LoadOperands(const MapOperands<T, kIn, kOut>& p, int64_t at,
-                                    WideOf<T> (&in)[kIn][N]) {
-#pragma unroll
-  for (int k = 0; k < kIn; ++k) LoadPack<N>(p.in[k] + at, in[k]);
-}
-
-// f(const W (&in)[kIn], W (&out)[kOut]) for N elements at `at` of dense operands.
+// f(const W (&in)[kIn], W (&out)[kOut]) for the N elements at `at` of dense operands.
 template <int N, typename T, int kIn, int kOut, typename F>
 __device__ inline void MapPack(const MapOperands<T, kIn, kOut>& p, int64_t at,
-                               const WideOf<T> (&in)[kIn][N], const F& f) {
+                               const Pack<T, N> (&in)[kIn], const F& f) {
   WideOf<T> out[kOut][N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     WideOf<T> x[kIn], y[kOut];
 #pragma unroll
-    for (int k = 0; k < kIn; ++k) x[k] = in[k][i];
+    for (int k = 0; k < kIn; ++k) x[k] = Widen(in[k].at[i]);
     f(x, y);
 #pragma unroll
     for (int k = 0; k < kOut; ++k) out[k][i] = y[k];
@@ -47,42 +40,51 @@ __device__ inline void MapPack(const MapOperands<T, kIn, kOut>& p, int64_t at,
   }
 }
 
-// Packs of N first, two at a time so that the loads of both are under way; then what is left of n
-// one by one.
-template <int N, typename T, int kIn, int kOut, typename F>
+// Packs of each operand that a thread loads before it computes: at least 64 bytes in all.
+template <int kIn>
+inline constexpr int kMapAhead = kIn == 1 ? 4 : 2;
+
+// A block has kAhead packs a thread that lie together, so that the blocks that run at a time sweep
+// memory from its beginning to its end. The last block also takes the elements behind the last
+// pack. kOnce: nobody reads the operands again soon, and caches need not keep them.
+template <int kAhead, bool kOnce, int N, typename T, int kIn, int kOut, typename F>
 __global__ void __launch_bounds__(kBlockThreads)
     MapKernel(MapOperands<T, kIn, kOut> p, int64_t n, F f) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const int64_t packs = n / N;
-  for (int64_t i = thread; i < packs; i += 2 * step) {
-    const bool both = i + step < packs;
-    WideOf<T> first[kIn][N], second[kIn][N];
-    LoadOperands<N>(p, i * N, first);
-    if (both) LoadOperands<N>(p, (i + step) * N, second);
-    MapPack<N>(p, i * N, first, f);
-    if (both) MapPack<N>(p, (i + step) * N, second, f);
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kAhead * kBlockThreads + threadIdx.x;
+  Pack<T, N> in[kAhead][kIn];
+#pragma unroll
+  for (int a = 0; a < kAhead; ++a) {
+    const int64_t i = first + a * kBlockThreads;
+    if (i >= packs) continue;
+#pragma unroll
+    for (int k = 0; k < kIn; ++k) in[a][k] = ReadPack<kOnce, N>(p.in[k] + i * N);
   }
-  for (int64_t i = packs * N + thread; i < n; i += step) {
-    WideOf<T> in[kIn][1];
-    LoadOperands<1>(p, i, in);
-    MapPack<1>(p, i, in, f);
+#pragma unroll
+  for (int a = 0; a < kAhead; ++a) {
+    const int64_t i = first + a * kBlockThreads;
+    if (i < packs) MapPack<N>(p, i * N, in[a], f);
+  }
+  const int64_t rest = packs * N + threadIdx.x;
+  if (N > 1 && blockIdx.x + 1 == gridDim.x && rest < n) {
+    Pack<T, 1> one[kIn];
+#pragma unroll
+    for (int k = 0; k < kIn; ++k) one[k] = ReadPack<kOnce, 1>(p.in[k] + rest);
+    MapPack<1>(p, rest, one, f);
   }
 }
 
 // Applies f over n elements of dense operands. F is a struct with a __device__ call operator,
 // copied to the device.
-template <typename T, int kIn, int kOut, typename F>
+template <typename T, int kIn, int kOut, bool kOnce = false, typename F>
 absl::Status MapDense(const KernelContext& c, const MapOperands<T, kIn, kOut>& p, int64_t n, F f) {
   bool aligned = true;
   for (const T* x : p.in) aligned = aligned && AlignedToPack(x);
   for (T* y : p.out) aligned = aligned && AlignedToPack(y);
-  if (aligned) {
-    constexpr int N = kPackOf<T>;
-    return Launch(c, &MapKernel<N, T, kIn, kOut, F>, {GridFor((n + N - 1) / N), kBlockThreads}, p,
-                  n, f);
-  }
-  return Launch(c, &MapKernel<1, T, kIn, kOut, F>, {GridFor(n), kBlockThreads}, p, n, f);
+  constexpr int kAhead = kMapAhead<kIn>, N = kPackOf<T>;
+  const LaunchShape shape{GridForAll(n, (aligned ? N : 1) * kAhead * kBlockThreads), kBlockThreads};
+  if (aligned) return Launch(c, &MapKernel<kAhead, kOnce, N, T, kIn, kOut, F>, shape, p, n, f);
+  return Launch(c, &MapKernel<kAhead, kOnce, 1, T, kIn, kOut, F>, shape, p, n, f);
 }
 
 template <int N, typename T>

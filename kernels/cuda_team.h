@@ -13,15 +13,18 @@
 
 namespace weft {
 
-// Packs of a row that a thread of a team holds.
+// Packs of a row that a thread of a team holds, where a kernel has no reason to choose another
+// number.
 inline constexpr int kHeldPacks = 4;
 
-inline bool TeamHolds(int64_t packs) { return packs <= kHeldPacks * kBlockThreads; }
+inline bool TeamHolds(int64_t packs, int held = kHeldPacks) {
+  return packs <= int64_t{held} * kBlockThreads;
+}
 
 // Threads of a team for rows of `packs` packs: a power of two of whole warps, at most a block.
-inline int TeamSizeFor(int64_t packs) {
+inline int TeamSizeFor(int64_t packs, int held = kHeldPacks) {
   int size = kWarp;
-  while (size < kBlockThreads && size * kHeldPacks < packs) size *= 2;
+  while (size < kBlockThreads && int64_t{size} * held < packs) size *= 2;
   return size;
 }
 
@@ -33,38 +36,45 @@ inline unsigned TeamGridFor(int64_t rows, int size) {
 
 // The calling thread's place in its team. A block has kBlockThreads threads.
 struct Team {
-  int size;
+  int size;   // a power of two
   int rank;   // of this thread in its team
   int index;  // of the team in its block
 
   __device__ explicit Team(int size)
-      : size(size), rank(threadIdx.x % size), index(threadIdx.x / size) {}
+      : size(size), rank(threadIdx.x & (size - 1)), index(threadIdx.x / size) {}
   __device__ int teams() const { return kBlockThreads / size; }
 
-  // Over the team, in a fixed order; all threads of the block must call, all get their team's
-  // result.
+  // Waits for the threads of this team, which has a hardware barrier of its own.
+  __device__ void Sync() const {
+    asm volatile("bar.sync %0, %1;" ::"r"(index + 1), "r"(size) : "memory");
+  }
+
+  // Over the team, in a fixed order; all its threads must call and get the result.
   template <typename Combine, typename T>
   __device__ T Reduce(T value, Combine combine) const {
     __shared__ T partial[kBlockThreads / kWarp];
     value = WarpReduce(value, combine);
     if (size == kWarp) return value;
-    __syncthreads();  // the last call's readers are done
+    Sync();  // the last call's readers are done
     if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
-    __syncthreads();
+    Sync();
     const int warps = size / kWarp;
-    value = partial[index * warps];
-    for (int i = 1; i < warps; ++i) value = combine(value, partial[index * warps + i]);
+    value = partial[index * warps + (threadIdx.x & (warps - 1))];
+#pragma unroll 1
+    for (int step = warps / 2; step > 0; step /= 2) {
+      value = combine(value, __shfl_xor_sync(kAllLanes, value, step));
+    }
     return value;
   }
 };
 
 // f(slot, pack) for the packs of a row that are this thread's; slots are constants where the row is
 // held, so that what f indexes by them stays in registers.
-template <bool kHeld, typename F>
+template <bool kHeld, int kSlots = kHeldPacks, typename F>
 __device__ inline void ForEachPack(const Team& team, int packs, F&& f) {
   if constexpr (kHeld) {
 #pragma unroll
-    for (int slot = 0; slot < kHeldPacks; ++slot) {
+    for (int slot = 0; slot < kSlots; ++slot) {
       const int pack = slot * team.size + team.rank;
       if (pack < packs) f(slot, pack);
     }
@@ -74,12 +84,12 @@ __device__ inline void ForEachPack(const Team& team, int packs, F&& f) {
 }
 
 // A thread's packs of one row: held, or read anew at each use.
-template <bool kHeld, int N, typename T>
+template <bool kHeld, int N, typename T, int kSlots = kHeldPacks>
 class TeamRow {
  public:
   __device__ TeamRow(const Team& team, const T* row, int packs) : row_(row) {
     if constexpr (kHeld) {
-      ForEachPack<true>(team, packs, [&](int slot, int pack) {
+      ForEachPack<true, kSlots>(team, packs, [&](int slot, int pack) {
         held_[slot] = reinterpret_cast<const Pack<T, N>*>(row)[pack];
       });
     }
@@ -112,7 +122,7 @@ class TeamRow {
   }
 
   const T* row_;
-  Pack<T, N> held_[kHeld ? kHeldPacks : 1];
+  Pack<T, N> held_[kHeld ? kSlots : 1];
 };
 
 }  // namespace weft

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda_kernels.h"
 #include "kernels/cuda_map.h"
+#include "kernels/cuda_silu_gate.h"
 
 namespace weft {
 namespace {
@@ -47,7 +48,7 @@ struct Square {
 struct Sigmoid {
   template <class C>
   __device__ C operator()(C x) const {
-    return C(1) / (C(1) + std::exp(-x));
+    return Logistic<false>(x);
   }
 };
 struct Tanh {
@@ -65,14 +66,14 @@ struct Relu {
 struct Silu {
   template <class C>
   __device__ C operator()(C x) const {
-    return x / (C(1) + std::exp(-x));
+    return x * Logistic<false>(x);
   }
 };
 
 // gelu in its tanh form, x sigmoid(2u).
 template <class C>
 __device__ C GeluSigmoid(C x) {
-  return C(1) / (C(1) + std::exp(C(-1.5957691216057308) * x * (C(1) + C(0.044715) * x * x)));
+  return Logistic<false>(C(1.5957691216057308) * x * (C(1) + C(0.044715) * x * x));
 }
 struct Gelu {
   template <class C>
@@ -108,7 +109,7 @@ struct ReluGrad {
 struct SiluGrad {
   template <class C>
   __device__ C operator()(C x, C dy) const {
-    const C s = C(1) / (C(1) + std::exp(-x));
+    const C s = Logistic<false>(x);
     return s * (C(1) + x * (C(1) - s)) * dy;
   }
 };
@@ -157,12 +158,6 @@ struct Equal {
     return C(a == b);
   }
 };
-struct SiluGate {
-  template <class C>
-  __device__ C operator()(C gate, C up) const {
-    return gate / (C(1) + std::exp(-gate)) * up;
-  }
-};
 
 struct Scale {
   double factor;
@@ -187,17 +182,6 @@ struct OfTwo {
   template <class C>
   __device__ void operator()(const C (&in)[2], C (&out)[1]) const {
     out[0] = f(in[0], in[1]);
-  }
-};
-
-struct SiluGateGrad {
-  template <class C>
-  __device__ void operator()(const C (&in)[3], C (&out)[2]) const {
-    const C gate = in[0], up = in[1], dy = in[2];
-    const C s = C(1) / (C(1) + std::exp(-gate));
-    const C silu = gate * s;
-    out[0] = dy * up * (s + silu * (C(1) - s));
-    out[1] = dy * silu;
   }
 };
 
@@ -233,13 +217,21 @@ absl::Status BroadcastingCuda(const KernelContext& c) {
                            [&](auto t) { return MapBroadcast<decltype(t)>(c, F()); });
 }
 
+absl::Status SiluGateCuda(const KernelContext& c) {
+  return DispatchCudaFloat(c.out(0).dtype(), [&](auto t) {
+    using T = decltype(t);
+    return MapDense<T, 2, 1, true>(c, {{c.in(0).as<T>(), c.in(1).as<T>()}, {c.out(0).as<T>()}},
+                                   c.out(0).elements(), SiluGate<T>());
+  });
+}
+
 absl::Status SiluGateGradCuda(const KernelContext& c) {
   return DispatchCudaFloat(c.in(0).dtype(), [&](auto t) {
     using T = decltype(t);
-    return MapDense<T, 3, 2>(
+    return MapDense<T, 3, 2, true>(
         c,
         {{c.in(0).as<T>(), c.in(1).as<T>(), c.in(2).as<T>()}, {c.out(0).as<T>(), c.out(1).as<T>()}},
-        c.in(0).elements(), SiluGateGrad());
+        c.in(0).elements(), SiluGateGrad<T>());
   });
 }
 
@@ -266,7 +258,7 @@ void AddPointwiseCuda(KernelTable& kernels) {
   kernels.Add("relu_grad", SameShapesCuda<ReluGrad>);
   kernels.Add("silu_grad", SameShapesCuda<SiluGrad>);
   kernels.Add("gelu_grad", SameShapesCuda<GeluGrad>);
-  kernels.Add("silu_gate", SameShapesCuda<SiluGate>);
+  kernels.Add("silu_gate", SiluGateCuda);
   kernels.Add("silu_gate_grad", SiluGateGradCuda);
   kernels.Add("add", BroadcastingCuda<Add>);
   kernels.Add("sub", BroadcastingCuda<Sub>);

@@ -44,7 +44,11 @@ TEST_P(CudaPacks, Pointwise) {
   for (const char* op : {"gelu_grad", "silu_grad", "silu_gate", "mul"}) {
     Expect(op, {}, {X({17, 59}), X({17, 59})});
   }
-  Expect("silu_gate_grad", {}, {X({1003}), X({1003}), X({1003})});
+  // Within a block's tile, and over several.
+  for (int64_t n : {1003, 9001}) {
+    Expect("silu_gate", {}, {X({n}), X({n})});
+    Expect("silu_gate_grad", {}, {X({n}), X({n}), X({n})});
+  }
   Expect("add", {}, {X({3, 5, 64}), X({64})});
   Expect("add", {}, {X({3, 5, 64}), X({5, 1})});
   Expect("sub", {}, {X({1, 5, 32}), X({3, 1, 32})});
@@ -78,7 +82,14 @@ TEST_P(CudaPacks, Norms) {
   Expect("layer_norm_grad", {},
          {X({2, 12801}), X({2, 12801}), X({12801}), Wide({2}, -1, 1), Wide({2}, 0.5, 1)});
   Expect("rms_norm_grad", {}, {X({2200, 8}), X({2200, 8}), X({8}), Wide({2200}, 0.5, 1)});
+  const HostTensor many = Wide({2200}, 0.5, 1);
+  Expect("rms_norm_grad", {}, {X({2200, 8}), X({2200, 8}), X({8}), many, X({2200, 8})});
+  Expect("layer_norm_grad", {},
+         {X({2200, 8}), X({2200, 8}), X({8}), Wide({2200}, -1, 1), many, X({2200, 8})});
+  // A warp's row and half of one.
+  for (int64_t h : {2048, 1024}) Expect("rms_norm", {}, {X({19, h}), X({h})});
   // Too long for a team's registers.
+  Expect("rms_norm", {}, {X({2, 16400}), X({16400})});
   Expect("layer_norm", {}, {X({2, 8200}), X({8200}), X({8200})});
   Expect("rms_norm_grad", {}, {X({3, 8200}), X({3, 8200}), X({8200}), Wide({3}, 0.5, 1)});
 }
@@ -86,6 +97,9 @@ TEST_P(CudaPacks, Norms) {
 TEST_P(CudaPacks, RopeAndSoftmax) {
   for (bool interleaved : {false, true}) {
     Expect("rope", {{"interleaved", interleaved}}, {X({2, 5, 3, 32})});
+    // More heads than a block has at a time; more pairs than it has threads.
+    Expect("rope", {{"interleaved", interleaved}}, {X({2, 3, 300, 32})});
+    Expect("rope", {{"interleaved", interleaved}}, {X({1, 3, 2, 602})});
   }
   // Several rows a block, one, and rows too long for registers.
   for (int64_t n : {700, 1101, 4096}) {
