@@ -119,8 +119,8 @@ class PlanMaker {
                        to.mesh, ToString(to.layout, MeshOf(to)));
       const auto [it, is_new] = kinds_.try_emplace(key);
       if (is_new) {
-        WEFT_RETURN_IF_ERROR(Annotate(MakeConversion(actor, it->second),
-                                      absl::StrCat("actor '", actor.name, "'")));
+        WEFT_RETURN_IF_ERROR(
+            Annotate(MakeConversion(actor, it->second), absl::StrCat("actor '", actor.name, "'")));
       }
       conversions_[a] = &it->second;
     }
@@ -206,10 +206,9 @@ class PlanMaker {
     for (size_t a = 0; a < lowered_.actors.size(); ++a) {
       const LoweredActor& actor = lowered_.actors[a];
       if (conversions_[a] == nullptr || conversions_[a]->own_place < 0) continue;
-      const auto channel =
-          std::find_if(actor.inputs.begin(), actor.inputs.end(), [&](int c) {
-            return lowered_.channels[c].buffer == actor.input_buffer;
-          });
+      const auto channel = std::find_if(actor.inputs.begin(), actor.inputs.end(), [&](int c) {
+        return lowered_.channels[c].buffer == actor.input_buffer;
+      });
       if (channel == actor.inputs.end() || lowered_.channels[*channel].consumers.size() != 1) {
         continue;
       }

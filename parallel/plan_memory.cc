@@ -56,10 +56,20 @@ class MemoryPlanner {
     for (size_t b = 0; b < sizes_.within.size(); ++b) {
       const int host = sizes_.within[b];
       if (host < 0 || guest_[b] >= 0 || within_[host] >= 0) continue;
-      if (!Shares(b) || !Shares(host) || lives_[b].size() != lives_[host].size()) continue;
+      if (!Shares(b) || !Shares(host) || !Alternate(lives_[b], lives_[host])) continue;
       within_[b] = host;
       guest_[host] = static_cast<int>(b);
     }
+  }
+
+  // Whether each life of the guest begins after the host's life before and passes into the next.
+  static bool Alternate(const std::vector<BufferLife>& guest, const std::vector<BufferLife>& host) {
+    if (guest.size() != host.size()) return false;
+    for (size_t i = 0; i < guest.size(); ++i) {
+      if (guest[i].time.first > host[i].time.first) return false;
+      if (i > 0 && guest[i].time.first <= host[i - 1].time.last) return false;
+    }
+    return true;
   }
 
   // Gives each the memory of its own again where no order keeps the host's lives apart. Whether
@@ -77,9 +87,7 @@ class MemoryPlanner {
   }
 
   // A scalar is not worth a firing that waits for another stream.
-  bool Shares(size_t b) const {
-    return sizes_.buffers[b] > kArenaAlignment && !lives_[b].empty();
-  }
+  bool Shares(size_t b) const { return sizes_.buffers[b] > kArenaAlignment && !lives_[b].empty(); }
 
   // Of a host and its guest: from the guest's first write on.
   std::vector<BufferLife> LivesOf(size_t b) const {
@@ -104,8 +112,7 @@ class MemoryPlanner {
       if (!buffer.variable.empty()) continue;
       if (within_[b] >= 0) continue;
       for (int slot = 0; slot < buffer.slots; ++slot) {
-        Ask(sizes_.buffers[b],
-            {.buffer = static_cast<int>(b), .slot = slot, .lives = LivesOf(b)});
+        Ask(sizes_.buffers[b], {.buffer = static_cast<int>(b), .slot = slot, .lives = LivesOf(b)});
       }
     }
   }
