@@ -26,8 +26,8 @@ int64_t BytesOf(const SlotOperand& operand) {
   return NumElements(operand.buffer().shape) * SizeOf(operand.buffer().logical.dtype);
 }
 
-// A batch goes on for so many bytes, read and written, once it holds up a message: that somebody may
-// go on with what a call has written, or that memory may be used anew. Some 50 us and 1 ms.
+// A batch goes on for so many bytes, read and written, once it holds up a message: that somebody
+// may go on with what a call has written, or that memory may be used anew. Some 50 us and 1 ms.
 constexpr int64_t kMostBeforeFull = 128 << 20;
 constexpr int64_t kMostBeforeFree = int64_t{4} << 30;
 

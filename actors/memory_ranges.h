@@ -1,4 +1,5 @@
-// MemoryRanges: which memory some kernel calls read, or write. Decides which of them are independent.
+// MemoryRanges: which memory some kernel calls read, or write. Decides which of them are
+// independent.
 #pragma once
 
 #include <cstdint>

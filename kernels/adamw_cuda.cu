@@ -1,6 +1,6 @@
 // adamw on CUDA: one pass over parameter, moments and gradient of all tensors, by tiles, whose
-// squares of the gradient are summed on the way if somebody reads the sum. Nothing here is read again before the
-// next step, so all of it passes the caches by.
+// squares of the gradient are summed on the way if somebody reads the sum. Nothing here is read
+// again before the next step, so all of it passes the caches by.
 #include <cstring>
 
 #include "kernels/cuda_batch.h"

@@ -74,7 +74,8 @@ class CudaBatches {
   // Launches what has been added since the last launch.
   absl::Status Finish() {
     const auto grid = static_cast<unsigned>(blocks_);
-    const absl::Status status = Launch(c_, kernel_, {grid, static_cast<unsigned>(threads_)}, batch_);
+    const absl::Status status =
+        Launch(c_, kernel_, {grid, static_cast<unsigned>(threads_)}, batch_);
     batch_.count = 0;
     blocks_ = 0;
     return status;

@@ -66,12 +66,12 @@ __device__ inline void UpdateTile(const OptimizerOperands<P, G, kIn, kOut>& p,
 }
 
 template <typename P, typename G, int kIn, int kOut, typename Rule>
-using OptimizerBatches =
-    CudaBatches<OptimizerTensor<P, G, kIn, kOut, Rule>, kParameterBytes>;
+using OptimizerBatches = CudaBatches<OptimizerTensor<P, G, kIn, kOut, Rule>, kParameterBytes>;
 
 template <typename P, typename G, int kIn, int kOut, typename Rule>
-__global__ void __launch_bounds__(kBlockThreads) OptimizerKernel(
-    const __grid_constant__ typename OptimizerBatches<P, G, kIn, kOut, Rule>::Batch batch) {
+__global__ void __launch_bounds__(kBlockThreads)
+    OptimizerKernel(const __grid_constant__
+                    typename OptimizerBatches<P, G, kIn, kOut, Rule>::Batch batch) {
   using Scalars = typename Rule::template Scalars<P>;
   const int item = batch.Find(blockIdx.x);
   const auto& t = batch.items[item];

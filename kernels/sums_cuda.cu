@@ -20,9 +20,9 @@ struct AddBoth {
 absl::Status Copy(const KernelContext& c, const Operand& x, const Operand& y) {
   const int64_t n = y.elements();
   if (n == 0 || x.data == y.data || OnlyLists(c)) return absl::OkStatus();
-  return CudaStatus(cudaMemcpyAsync(y.data, x.data, n * SizeOf(y.dtype()), cudaMemcpyDeviceToDevice,
-                                    StreamOf(c)),
-                    "copy on the device");
+  return CudaStatus(
+      cudaMemcpyAsync(y.data, x.data, n * SizeOf(y.dtype()), cudaMemcpyDeviceToDevice, StreamOf(c)),
+      "copy on the device");
 }
 
 absl::Status AccumulateCuda(const KernelContext& c) {

@@ -63,8 +63,11 @@ class Call {
     }
     const int64_t bytes = Cuda().WorkspaceBytes(op, CostContext{specs, results, attrs_});
     workspace_ = std::make_unique<Memory>(bytes, 0);
-    context_ = {.inputs = inputs_, .outputs = outputs_, .attrs = &attrs_,
-                .workspace = bytes == 0 ? nullptr : workspace_->data(), .workspace_bytes = bytes};
+    context_ = {.inputs = inputs_,
+                .outputs = outputs_,
+                .attrs = &attrs_,
+                .workspace = bytes == 0 ? nullptr : workspace_->data(),
+                .workspace_bytes = bytes};
   }
   Call(const Call&) = delete;
 
@@ -113,8 +116,8 @@ std::vector<HostTensor> Operands(const std::string& op, int64_t n, DType dtype, 
   if (op == "lamb_apply") {
     return {x(wide, -2), x(wide, -2), scalar(3, DType::kF64), scalar(5, DType::kF64), scalar(0.1)};
   }
-  return {x(wide, -2), x(wide, -2),  x(wide, 0.5), x(dtype, -2),
-          scalar(0.1), scalar(3), scalar(0.5)};
+  return {x(wide, -2), x(wide, -2), x(wide, 0.5), x(dtype, -2),
+          scalar(0.1), scalar(3),   scalar(0.5)};
 }
 
 std::unique_ptr<Call> MakeCall(const std::string& op, int i) {
@@ -161,17 +164,18 @@ INSTANTIATE_TEST_SUITE_P(All, CudaBatchesTest,
 
 // The sums of squares of a batch have the bits of sum_squares.
 TEST(CudaBatchesSums, AreThoseOfSumSquares) {
-  const OpDef &adamw = *CudaLawOps().Find("adamw"), &sum_squares = *CudaLawOps().Find("sum_squares");
+  const OpDef &adamw = *CudaLawOps().Find("adamw"),
+              &sum_squares = *CudaLawOps().Find("sum_squares");
   std::vector<std::unique_ptr<Call>> calls, sums;
   std::vector<KernelContext> contexts;
   int i = 0;
   for (const DType dtype : kTypes) {
-    for (const int64_t n : {0, 1, 5, 1003, 8192, 20001, 9000000}) {
+    for (const int64_t n : {0, 1, 5, 1003, 8192, 20001, 1200000}) {
       const std::vector<HostTensor> operands = Operands("adamw", n, dtype, 10 * ++i);
       calls.push_back(std::make_unique<Call>(adamw, Attrs(), operands, 0, -1, false));
       contexts.push_back(calls.back()->context());
-      sums.push_back(std::make_unique<Call>(
-          sum_squares, Attrs(), std::vector<HostTensor>{operands[3]}, 0, -1, false));
+      sums.push_back(std::make_unique<Call>(sum_squares, Attrs(),
+                                            std::vector<HostTensor>{operands[3]}, 0, -1, false));
       const absl::Status status = Cuda().Run(sum_squares, sums.back()->context());
       ASSERT_TRUE(status.ok()) << status;
     }
@@ -191,8 +195,15 @@ TEST(CudaAddN, EqualsTheCpuInEveryBit) {
     int64_t n;
   };
   for (const DType dtype : kTypes) {
-    for (const auto& [operands, n] : {Case{1, 7}, {2, 100003}, {4, 8192}, {9, 5000}, {219, 1},
-                                      {504, 3}, {505, 2}, {1100, 5}, {3, 0}}) {
+    for (const auto& [operands, n] : {Case{1, 7},
+                                      {2, 100003},
+                                      {4, 8192},
+                                      {9, 5000},
+                                      {219, 1},
+                                      {504, 3},
+                                      {505, 2},
+                                      {1100, 5},
+                                      {3, 0}}) {
       for (const bool in_place : {false, true}) {
         std::vector<HostTensor> xs;
         for (int k = 0; k < operands; ++k) {
