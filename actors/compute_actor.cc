@@ -1,11 +1,11 @@
 #include "actors/compute_actor.h"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "actors/memory_ranges.h"
 #include "actors/workspace.h"
 #include "runtime/attr.pb.h"
 #include "runtime/dtype.h"
@@ -19,9 +19,33 @@ namespace {
 constexpr int64_t kShortBytes = 24 << 20;
 // Recording one call gains nothing.
 constexpr int64_t kFewestCalls = 2;
+// Batches take one launch, or one for each step of what the kernel does; few take more.
+constexpr int64_t kBatchLaunches = 2;
 
 int64_t BytesOf(const SlotOperand& operand) {
   return NumElements(operand.buffer().shape) * SizeOf(operand.buffer().logical.dtype);
+}
+
+// A batch goes on for so many bytes, read and written, once it holds up a message: that somebody
+// may go on with what a call has written, or that memory may be used anew. Some 50 us and 1 ms.
+constexpr int64_t kMostBeforeFull = 128 << 20;
+constexpr int64_t kMostBeforeFree = int64_t{4} << 30;
+
+// The batch that calls may still join.
+struct OpenBatch {
+  size_t first = 0;
+  MemoryRanges read, written;  // at any firing
+  // Bytes since the first message of a kind that it holds up; -1: it holds up none.
+  int64_t since_full = -1, since_free = -1;
+};
+
+// f(data, bytes) for all the places of the operands.
+template <typename F>
+void ForEachPlace(const std::vector<SlotOperand>& operands, F&& f) {
+  for (const SlotOperand& operand : operands) {
+    if (operand.absent()) continue;
+    for (const void* data : operand.buffer().slots) f(data, BytesOf(operand));
+  }
 }
 
 absl::Status CheckCopy(const std::vector<SlotOperand>& inputs,
@@ -45,7 +69,9 @@ absl::StatusOr<std::unique_ptr<Actor>> ComputeActor::Create(const ActorContext& 
     WEFT_RETURN_IF_ERROR(Annotate(actor->AddCall(context, index, def),
                                   absl::StrCat("op `", def.name(), "` (", def.kernel(), ")")));
   }
-  WEFT_RETURN_IF_ERROR(actor->CutIntoParts());
+  WEFT_ASSIGN_OR_RETURN(const Cuts cuts, actor->FindCuts(context.plan));
+  actor->FormBatches(cuts);
+  actor->CutIntoParts(cuts);
   WEFT_RETURN_IF_ERROR(actor->ChooseRecordings(context));
   return actor;
 }
@@ -59,6 +85,7 @@ absl::Status ComputeActor::AddCall(const ActorContext& context, int index,
   if (call->kernel == nullptr) {
     return absl::NotFoundError(absl::StrCat("this device has no kernel `", def.kernel(), "`"));
   }
+  if (!def.kernel().empty()) call->batched = context.kernels.FindBatched(def.kernel());
   for (const auto& [name, value] : def.attrs()) {
     WEFT_ASSIGN_OR_RETURN(Attr attr, FromProto(value));
     call->attrs.Set(name, std::move(attr));
@@ -119,8 +146,8 @@ absl::Status ComputeActor::CheckUses(int channel, size_t calls, bool writes_only
   return absl::OkStatus();
 }
 
-absl::Status ComputeActor::CutIntoParts() {
-  std::map<size_t, std::vector<const Port*>> cuts;  // by calls before it
+absl::StatusOr<ComputeActor::Cuts> ComputeActor::FindCuts(const Plan& plan) {
+  Cuts cuts;
   for (const bool output : {false, true}) {
     const auto& after = output ? def().full_after() : def().free_after();
     const auto& channels = output ? def().outputs() : def().inputs();
@@ -131,26 +158,91 @@ absl::Status ComputeActor::CutIntoParts() {
       WEFT_RETURN_IF_ERROR(CheckUses(channels[i], calls, /*writes_only=*/output));
       Port* const port = FindPort(channels[i], output);
       port->early = true;
-      cuts[calls].push_back(port);
+      Cut& cut = cuts[calls];
+      cut.ports.push_back(port);
+      // A channel without buffers says that memory is free.
+      cut.full = cut.full || (output && plan.channels(channels[i]).buffers_size() > 0);
     }
   }
+  return cuts;
+}
+
+// A call joins those before it if it writes nothing that they touch and they write nothing that it
+// reads. Its own operands and workspace may overlap each other.
+void ComputeActor::FormBatches(const Cuts& cuts) {
+  OpenBatch open;
+  for (size_t i = 0; i < calls_.size(); ++i) {
+    Call& call = *calls_[i];
+    int64_t bytes = 0;
+    bool joins = i > 0 && call.batched != nullptr && call.kernel == calls_[open.first]->kernel;
+    const auto see_write = [&](const void* data, int64_t size) {
+      joins = joins && !open.read.Overlaps(data, size) && !open.written.Overlaps(data, size);
+    };
+    ForEachPlace(call.output_slots, see_write);
+    see_write(call.arguments.workspace, call.arguments.workspace_bytes);
+    ForEachPlace(call.input_slots, [&](const void* data, int64_t size) {
+      joins = joins && !open.written.Overlaps(data, size);
+    });
+    for (const auto* operands : {&call.input_slots, &call.output_slots}) {
+      for (const SlotOperand& operand : *operands) bytes += operand.absent() ? 0 : BytesOf(operand);
+    }
+    if (const auto cut = cuts.find(i); cut != cuts.end()) {
+      int64_t& since = cut->second.full ? open.since_full : open.since_free;
+      since = std::max<int64_t>(since, 0);
+    }
+    for (auto [since, most] : {std::pair(&open.since_full, kMostBeforeFull),
+                               std::pair(&open.since_free, kMostBeforeFree)}) {
+      if (*since < 0) continue;
+      *since += bytes;
+      joins = joins && *since <= most;
+    }
+    if (!joins) {
+      open = {.first = i};
+    } else {
+      std::vector<const KernelContext*>& batch = calls_[open.first]->batch;
+      if (batch.empty()) batch.push_back(&calls_[open.first]->arguments);
+      batch.push_back(&call.arguments);
+    }
+    ForEachPlace(call.input_slots,
+                 [&](const void* data, int64_t size) { open.read.Add(data, size); });
+    ForEachPlace(call.output_slots,
+                 [&](const void* data, int64_t size) { open.written.Add(data, size); });
+    open.written.Add(call.arguments.workspace, call.arguments.workspace_bytes);
+  }
+}
+
+void ComputeActor::CutIntoParts(const Cuts& cuts) {
+  Cuts behind_batches;
+  size_t end = 0;  // of the batch that the cut is in
+  for (const auto& [calls, cut] : cuts) {
+    while (end < calls) end += AtOnce(end);
+    std::vector<const Port*>& ports = behind_batches[end].ports;
+    ports.insert(ports.end(), cut.ports.begin(), cut.ports.end());
+  }
   size_t begin = 0;
-  for (auto& [end, ports] : cuts) {
-    parts_.push_back({this, begin, end, std::move(ports), parts_.size()});
-    begin = end;
+  for (auto& [calls, cut] : behind_batches) {
+    parts_.push_back({this, begin, calls, std::move(cut.ports), parts_.size()});
+    begin = calls;
   }
   // A firing enqueues something always, so that its end is the end of a task.
   if (begin < calls_.size() || parts_.empty()) {
     parts_.push_back({this, begin, calls_.size(), {}, parts_.size()});
   }
-  return absl::OkStatus();
+}
+
+int64_t ComputeActor::Launches(const Part& part) const {
+  int64_t launches = 0;
+  for (size_t i = part.begin; i < part.end; i += AtOnce(i)) {
+    launches += AtOnce(i) > 1 ? kBatchLaunches : 1;
+  }
+  return launches;
 }
 
 int64_t ComputeActor::calls(int64_t firing) const {
   int64_t calls = 0;
   for (const Part& part : parts_) {
     const bool replays = part.recordings != nullptr && firing >= 2 * part.recordings->period();
-    calls += replays ? 1 : static_cast<int64_t>(part.end - part.begin);
+    calls += replays ? 1 : Launches(part);
   }
   return calls;
 }
@@ -186,7 +278,7 @@ absl::Status ComputeActor::ChooseRecordings(const ActorContext& context) {
         }
       }
     }
-    const int64_t calls = static_cast<int64_t>(part.end - part.begin);
+    const int64_t calls = Launches(part);
     const bool must = context.recording == Recording::kOn;
     if (calls < kFewestCalls || (!must && bytes > calls * kShortBytes)) continue;
     if (period <= Recordings::kMostPlaces) {
@@ -226,12 +318,14 @@ void ComputeActor::RunPart(void* context, int64_t firing) {
 absl::Status ComputeActor::RunCalls(const Part& part, int64_t firing, std::string_view* op) {
   const bool timed = Timed(firing);
   if (timed) Mark(firing, static_cast<int>(part.begin + part.index));
-  for (size_t i = part.begin; i < part.end; ++i) {
+  for (size_t i = part.begin; i < part.end; i += AtOnce(i)) {
     if (failed()) break;
-    Call& call = *calls_[i];
-    *op = call.op;
-    WEFT_RETURN_IF_ERROR(Run(call, firing));
-    if (timed) Mark(firing, static_cast<int>(i + 1 + part.index));
+    *op = calls_[i]->op;
+    WEFT_RETURN_IF_ERROR(Run(i, firing));
+    // The first of a batch carries its time.
+    for (size_t done = i + 1; timed && done <= i + AtOnce(i); ++done) {
+      Mark(firing, static_cast<int>(done + part.index));
+    }
   }
   return absl::OkStatus();
 }
@@ -269,10 +363,17 @@ void ComputeActor::Prepare(Call& call, int64_t firing) {
   }
 }
 
-absl::Status ComputeActor::Run(Call& call, int64_t firing) {
-  Prepare(call, firing);
-  call.arguments.native_stream = stream().native_stream();
-  return call.kernel(call.arguments);
+absl::Status ComputeActor::Run(size_t first, int64_t firing) {
+  const size_t count = AtOnce(first);
+  for (size_t i = first; i < first + count; ++i) {
+    Prepare(*calls_[i], firing);
+    calls_[i]->arguments.native_stream = stream().native_stream();
+  }
+  Call& call = *calls_[first];
+  if (count == 1) return call.kernel(call.arguments);
+  absl::Status status = call.batched(call.batch);
+  if (status.ok()) return status;
+  return Annotate(status, absl::StrCat("in a batch with the ", count - 1, " calls after it"));
 }
 
 }  // namespace weft

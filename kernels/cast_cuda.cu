@@ -1,6 +1,8 @@
 // cast on CUDA, between any two element types, and fill.
+#include <algorithm>
 #include <type_traits>
 
+#include "kernels/cuda_batch.h"
 #include "kernels/cuda_element.h"
 #include "kernels/cuda_kernels.h"
 #include "kernels/cuda_launch.h"
@@ -18,37 +20,87 @@ __device__ inline To Convert(From value) {
   }
 }
 
+template <typename To, typename From>
+struct CastTensor {
+  const From* x;
+  To* y;
+  int64_t n;
+  bool aligned;  // both, to packs
+};
+
+// Elements of a block.
+constexpr int kCastTile = 8192;
+// Packs of N that a thread has on their way at a time.
+constexpr int kCastPacks = 8;
+
 template <int N, typename To, typename From>
-__global__ void __launch_bounds__(kBlockThreads) CastKernel(const From* x, To* y, int64_t n) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64_t packs = n / N;
-  for (int64_t i = thread; i < packs; i += step) {
-    const Pack<From, N> in = reinterpret_cast<const Pack<From, N>*>(x)[i];
-    Pack<To, N> out;
+__device__ inline void CastTile(const From* x, To* y, int count) {
+  constexpr int kStride = kBlockThreads * N;
+  for (int i = threadIdx.x * N; i + N <= count; i += kCastPacks * kStride) {
+    Pack<From, N> in[kCastPacks];
 #pragma unroll
-    for (int j = 0; j < N; ++j) out.at[j] = Convert<To>(in.at[j]);
-    reinterpret_cast<Pack<To, N>*>(y)[i] = out;
+    for (int k = 0; k < kCastPacks; ++k) {
+      const int at = i + k * kStride;
+      if (at + N <= count) in[k] = *reinterpret_cast<const Pack<From, N>*>(x + at);
+    }
+#pragma unroll
+    for (int k = 0; k < kCastPacks; ++k) {
+      const int at = i + k * kStride;
+      if (at + N > count) break;
+      Pack<To, N> out;
+#pragma unroll
+      for (int j = 0; j < N; ++j) out.at[j] = Convert<To>(in[k].at[j]);
+      *reinterpret_cast<Pack<To, N>*>(y + at) = out;
+    }
   }
-  for (int64_t i = packs * N + thread; i < n; i += step) y[i] = Convert<To>(x[i]);
+  for (int i = count / N * N + threadIdx.x; i < count; i += kBlockThreads) {
+    y[i] = Convert<To>(x[i]);
+  }
 }
 
-absl::Status CastCuda(const KernelContext& c) {
-  return DispatchCudaAny(c.in(0).dtype(), [&](auto from) {
-    return DispatchCudaAny(c.out(0).dtype(), [&](auto to) {
-      using From = decltype(from);
-      using To = decltype(to);
-      const From* x = c.in(0).as<From>();
-      To* y = c.out(0).as<To>();
-      const int64_t n = c.out(0).elements();
-      // Packs for the pairs of mixed precision: 8 bytes and more of the narrower type.
-      constexpr bool kFloats = !std::is_integral_v<From> && !std::is_integral_v<To>;
-      constexpr int N = kFloats ? 16 / static_cast<int>(std::max(sizeof(From), sizeof(To))) : 1;
-      if (N > 1 && AlignedToPack(x, y)) {
-        return Launch(c, &CastKernel<N, To, From>, {GridFor((n + N - 1) / N), kBlockThreads}, x, y,
-                      n);
-      }
-      return Launch(c, &CastKernel<1, To, From>, {GridFor(n), kBlockThreads}, x, y, n);
+template <typename To, typename From>
+using CastBatches = CudaBatches<CastTensor<To, From>, kParameterBytes>;
+
+// Packs of N for aligned tensors.
+template <int N, typename To, typename From>
+__global__ void __launch_bounds__(kBlockThreads)
+    CastKernel(const __grid_constant__ typename CastBatches<To, From>::Batch batch) {
+  const int item = batch.Find(blockIdx.x);
+  const CastTensor<To, From>& t = batch.items[item];
+  const int64_t begin = static_cast<int64_t>(blockIdx.x - batch.begins[item]) * kCastTile;
+  const int count = static_cast<int>(min(t.n - begin, static_cast<int64_t>(kCastTile)));
+  if (N > 1 && t.aligned) {
+    CastTile<N>(t.x + begin, t.y + begin, count);
+  } else {
+    CastTile<1>(t.x + begin, t.y + begin, count);
+  }
+}
+
+// Calls of the same two types.
+template <typename To, typename From>
+absl::Status CastRun(absl::Span<const KernelContext* const> calls) {
+  // Packs for the pairs of mixed precision: 8 bytes and more of the narrower type.
+  constexpr bool kFloats = !std::is_integral_v<From> && !std::is_integral_v<To>;
+  constexpr int N = kFloats ? 16 / static_cast<int>(std::max(sizeof(From), sizeof(To))) : 1;
+  CastBatches<To, From> batches(*calls[0], &CastKernel<N, To, From>, kBlockThreads);
+  for (const KernelContext* c : calls) {
+    const From* x = c->in(0).as<From>();
+    To* y = c->out(0).as<To>();
+    const int64_t n = c->out(0).elements();
+    WEFT_RETURN_IF_ERROR(
+        batches.Add({x, y, n, AlignedToPack(x, y)}, (n + kCastTile - 1) / kCastTile));
+  }
+  return batches.Finish();
+}
+
+absl::Status CastCuda(absl::Span<const KernelContext* const> calls) {
+  const auto same = [](const KernelContext& a, const KernelContext& b) {
+    return a.in(0).dtype() == b.in(0).dtype() && a.out(0).dtype() == b.out(0).dtype();
+  };
+  return ForRuns(calls, same, [](absl::Span<const KernelContext* const> run) {
+    return DispatchCudaAny(run[0]->in(0).dtype(), [&](auto from) {
+      return DispatchCudaAny(run[0]->out(0).dtype(),
+                             [&](auto to) { return CastRun<decltype(to), decltype(from)>(run); });
     });
   });
 }
@@ -75,7 +127,7 @@ absl::Status FillCuda(const KernelContext& c) {
 }  // namespace
 
 void AddCastCuda(KernelTable& kernels) {
-  kernels.Add("cast", CastCuda);
+  kernels.Add("cast", OneOf<CastCuda>, CastCuda);
   kernels.Add("fill", FillCuda);
 }
 

@@ -112,6 +112,12 @@ bool AlignedToPack(Pointers... pointers) {
   return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
 }
 
+// The dtype of float elements that kernels compute in.
+template <typename T>
+inline constexpr DType kDTypeOf = std::is_same_v<T, double>          ? DType::kF64
+                                  : std::is_same_v<T, __nv_bfloat16> ? DType::kBF16
+                                                                     : DType::kF32;
+
 // f(T()) with the device type of a float dtype that kernels compute in (f32, bf16, f64).
 template <typename F>
 absl::Status DispatchCudaFloat(DType dtype, F&& f) {

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "absl/status/status.h"
+#include "kernels/cuda_batch.h"
 #include "runtime/kernel.h"
 
 namespace weft {
@@ -22,7 +22,14 @@ __device__ inline double SquaresOf(const W (&x)[N]) {
   return run;
 }
 
-// Enqueues *y = the sum of `tiles` sums of tiles, all on the device; 0 if there is none.
-absl::Status AddTilesCuda(const KernelContext& c, const double* sums, int64_t tiles, double* y);
+// *y is to be the sum of `tiles` sums of tiles, all on the device; 0 if there is none.
+struct TileSums {
+  const double* sums;
+  int64_t tiles;
+  double* y;
+};
+using TileSumBatches = CudaBatches<TileSums, kParameterBytes>;
+// Adds up the tiles of many tensors, each by a block (of 1 in Add).
+TileSumBatches AddTilesCuda(const KernelContext& c);
 
 }  // namespace weft

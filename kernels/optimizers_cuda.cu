@@ -1,10 +1,10 @@
-// sgd and LAMB's two ops on CUDA: one pass over parameter, states and gradient. The step's scalars
-// lie in device memory; each block makes what follows from them once.
+// sgd and LAMB's two ops on CUDA: one pass over parameter, states and gradient of all tensors, by
+// tiles. The step's scalars lie in device memory; each block makes what follows from them once.
 #include <cmath>
 
+#include "kernels/cuda_batch.h"
 #include "kernels/cuda_element.h"
 #include "kernels/cuda_kernels.h"
-#include "kernels/cuda_launch.h"
 #include "kernels/cuda_moments.h"
 
 namespace weft {
@@ -41,54 +41,87 @@ __device__ inline void Update(const OptimizerOperands<P, G, kIn, kOut>& p,
   }
 }
 
+// One call.
+template <typename P, typename G, int kIn, int kOut, typename Rule>
+struct OptimizerTensor {
+  OptimizerOperands<P, G, kIn, kOut> operands;
+  int64_t n;
+  Rule rule;
+  bool aligned;  // all operands, to packs
+};
+
+// Elements of a block.
+constexpr int kOptimizerTile = 4096;
+
 template <int N, typename P, typename G, int kIn, int kOut, typename Rule>
-__global__ void __launch_bounds__(kBlockThreads)
-    OptimizerKernel(OptimizerOperands<P, G, kIn, kOut> p, int64_t n, Rule rule) {
-  using Scalars = typename Rule::template Scalars<P>;
-  __shared__ Scalars shared;
-  if (threadIdx.x == 0) shared = rule.template Read<P>();
-  __syncthreads();
-  const Scalars s = shared;
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64_t packs = n / N;
-  for (int64_t i = thread; i < packs; i += step) Update<N, P, G, kIn, kOut, Rule>(p, s, i * N);
-  for (int64_t i = packs * N + thread; i < n; i += step) {
-    Update<1, P, G, kIn, kOut, Rule>(p, s, i);
+__device__ inline void UpdateTile(const OptimizerOperands<P, G, kIn, kOut>& p,
+                                  const typename Rule::template Scalars<P>& s, int64_t begin,
+                                  int count) {
+  for (int i = threadIdx.x * N; i + N <= count; i += kBlockThreads * N) {
+    Update<N, P, G, kIn, kOut, Rule>(p, s, begin + i);
+  }
+  for (int i = count / N * N + threadIdx.x; i < count; i += kBlockThreads) {
+    Update<1, P, G, kIn, kOut, Rule>(p, s, begin + i);
   }
 }
 
-// Inputs 0 .. kIn-1 are parameter and states, the next the gradient.
-template <int kIn, int kOut, typename Rule>
-absl::Status Run(const KernelContext& c, const Rule& rule) {
-  const Operand& grad = c.in(kIn);
-  const auto run = [&](auto param_type, auto grad_type) {
-    using P = decltype(param_type);
-    using G = decltype(grad_type);
-    OptimizerOperands<P, G, kIn, kOut> p;
-    bool aligned = AlignedToPack(grad.data);
+template <typename P, typename G, int kIn, int kOut, typename Rule>
+using OptimizerBatches = CudaBatches<OptimizerTensor<P, G, kIn, kOut, Rule>, kParameterBytes>;
+
+template <typename P, typename G, int kIn, int kOut, typename Rule>
+__global__ void __launch_bounds__(kBlockThreads)
+    OptimizerKernel(const __grid_constant__
+                    typename OptimizerBatches<P, G, kIn, kOut, Rule>::Batch batch) {
+  using Scalars = typename Rule::template Scalars<P>;
+  const int item = batch.Find(blockIdx.x);
+  const auto& t = batch.items[item];
+  __shared__ Scalars shared;
+  if (threadIdx.x == 0) shared = t.rule.template Read<P>();
+  __syncthreads();
+  const Scalars s = shared;
+  const int64_t begin = static_cast<int64_t>(blockIdx.x - batch.begins[item]) * kOptimizerTile;
+  const int count = static_cast<int>(min(t.n - begin, static_cast<int64_t>(kOptimizerTile)));
+  if (t.aligned) {
+    UpdateTile<kPackOf<P>, P, G, kIn, kOut, Rule>(t.operands, s, begin, count);
+  } else {
+    UpdateTile<1, P, G, kIn, kOut, Rule>(t.operands, s, begin, count);
+  }
+}
+
+using Calls = absl::Span<const KernelContext* const>;
+
+// Those of the calls that have these types. Inputs 0 .. kIn-1 are parameter and states, the next
+// the gradient; rule_of(call) answers the Rule.
+template <typename P, typename G, int kIn, int kOut, typename RuleOf>
+absl::Status RunTypes(Calls calls, const RuleOf& rule_of) {
+  using Rule = decltype(rule_of(*calls[0]));
+  OptimizerBatches<P, G, kIn, kOut, Rule> batches(
+      *calls[0], &OptimizerKernel<P, G, kIn, kOut, Rule>, kBlockThreads);
+  for (const KernelContext* c : calls) {
+    const Operand& grad = c->in(kIn);
+    if (c->in(0).dtype() != kDTypeOf<P> || grad.dtype() != kDTypeOf<G>) continue;
+    OptimizerTensor<P, G, kIn, kOut, Rule> t{
+        .operands = {}, .n = grad.elements(), .rule = rule_of(*c), .aligned = false};
+    t.aligned = AlignedToPack(grad.data);
     for (int k = 0; k < kIn; ++k) {
-      p.in[k] = c.in(k).as<P>();
-      aligned = aligned && AlignedToPack(p.in[k]);
+      t.operands.in[k] = c->in(k).template as<P>();
+      t.aligned = t.aligned && AlignedToPack(t.operands.in[k]);
     }
     for (int k = 0; k < kOut; ++k) {
-      p.out[k] = c.out(k).as<P>();
-      aligned = aligned && AlignedToPack(p.out[k]);
+      t.operands.out[k] = c->out(k).template as<P>();
+      t.aligned = t.aligned && AlignedToPack(t.operands.out[k]);
     }
-    p.grad = grad.as<G>();
-    const int64_t n = grad.elements();
-    if (aligned) {
-      constexpr int N = kPackOf<P>;
-      return Launch(c, &OptimizerKernel<N, P, G, kIn, kOut, Rule>,
-                    {GridFor((n + N - 1) / N), kBlockThreads}, p, n, rule);
-    }
-    return Launch(c, &OptimizerKernel<1, P, G, kIn, kOut, Rule>, {GridFor(n), kBlockThreads}, p, n,
-                  rule);
-  };
-  const DType param = c.in(0).dtype();
-  if (param == DType::kF64) return run(double(), double());
-  if (grad.dtype() == DType::kBF16) return run(float(), __nv_bfloat16());
-  return run(float(), float());
+    t.operands.grad = grad.as<G>();
+    WEFT_RETURN_IF_ERROR(batches.Add(t, (t.n + kOptimizerTile - 1) / kOptimizerTile));
+  }
+  return batches.Finish();
+}
+
+template <int kIn, int kOut, typename RuleOf>
+absl::Status Run(Calls calls, const RuleOf& rule_of) {
+  WEFT_RETURN_IF_ERROR((RunTypes<double, double, kIn, kOut>(calls, rule_of)));
+  WEFT_RETURN_IF_ERROR((RunTypes<float, __nv_bfloat16, kIn, kOut>(calls, rule_of)));
+  return RunTypes<float, float, kIn, kOut>(calls, rule_of);
 }
 
 struct Momentum {
@@ -144,28 +177,33 @@ struct LambApply {
   }
 };
 
-absl::Status SgdCuda(const KernelContext& c) {
-  return Run<2, 2>(c, Momentum{c.in(3).as<float>(), c.in(4).as<float>(), c.attrs->Float("momentum"),
-                               c.attrs->Float("weight_decay"), c.attrs->Bool("nesterov")});
+absl::Status SgdCuda(Calls calls) {
+  return Run<2, 2>(calls, [](const KernelContext& c) {
+    return Momentum{c.in(3).as<float>(), c.in(4).as<float>(), c.attrs->Float("momentum"),
+                    c.attrs->Float("weight_decay"), c.attrs->Bool("nesterov")};
+  });
 }
 
-absl::Status LambUpdateCuda(const KernelContext& c) {
-  return Run<3, 3>(
-      c, LambUpdate{{nullptr, c.in(4).as<float>(), c.in(5).as<float>(), c.attrs->Float("beta1"),
-                     c.attrs->Float("beta2"), c.attrs->Float("eps"), c.attrs->Float("weight_decay"),
-                     c.attrs->Bool("bias_correction")}});
+absl::Status LambUpdateCuda(Calls calls) {
+  return Run<3, 3>(calls, [](const KernelContext& c) {
+    return LambUpdate{{nullptr, c.in(4).as<float>(), c.in(5).as<float>(), c.attrs->Float("beta1"),
+                       c.attrs->Float("beta2"), c.attrs->Float("eps"),
+                       c.attrs->Float("weight_decay"), c.attrs->Bool("bias_correction")}};
+  });
 }
 
-absl::Status LambApplyCuda(const KernelContext& c) {
-  return Run<1, 1>(c, LambApply{c.in(2).as<double>(), c.in(3).as<double>(), c.in(4).as<float>()});
+absl::Status LambApplyCuda(Calls calls) {
+  return Run<1, 1>(calls, [](const KernelContext& c) {
+    return LambApply{c.in(2).as<double>(), c.in(3).as<double>(), c.in(4).as<float>()};
+  });
 }
 
 }  // namespace
 
 void AddOptimizersCuda(KernelTable& kernels) {
-  kernels.Add("sgd", SgdCuda);
-  kernels.Add("lamb_update", LambUpdateCuda);
-  kernels.Add("lamb_apply", LambApplyCuda);
+  kernels.Add("sgd", OneOf<SgdCuda>, SgdCuda);
+  kernels.Add("lamb_update", OneOf<LambUpdateCuda>, LambUpdateCuda);
+  kernels.Add("lamb_apply", OneOf<LambApplyCuda>, LambApplyCuda);
 }
 
 }  // namespace weft

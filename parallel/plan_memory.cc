@@ -11,6 +11,10 @@
 namespace weft {
 namespace {
 
+// Workspaces of less than this do not keep calls apart: a device may then run calls of one kernel
+// that follow each other together (BatchedKernel).
+constexpr int64_t kSmallWorkspace = 1 << 20;
+
 // What a request stands for.
 struct Owner {
   int buffer = -1;
@@ -117,6 +121,18 @@ class MemoryPlanner {
     }
   }
 
+  // The end of the calls from number `c` on whose workspaces lie apart: those of the same kernel
+  // that follow each other and take little.
+  static size_t EndOfRun(const LoweredActor& actor, const std::vector<int64_t>& bytes, size_t c) {
+    size_t end = c + 1;
+    const auto small = [&](size_t call) { return bytes[call] < kSmallWorkspace; };
+    while (small(c) && end < actor.calls.size() && small(end) &&
+           actor.calls[end].kernel == actor.calls[c].kernel) {
+      ++end;
+    }
+    return end;
+  }
+
   void AskForWorkspaces() {
     std::map<std::pair<int, int>, Owner> owners;
     const StreamTimelines timelines(program_, schedule_);
@@ -124,14 +140,22 @@ class MemoryPlanner {
       const ScheduledFiring& firing = schedule_.firings[f];
       const LoweredActor& actor = program_.actors[firing.actor];
       const std::vector<int64_t>& bytes = sizes_.workspaces[firing.actor];
-      int64_t at = firing.begin;
+      // When calls begin, and the last one ends.
+      std::vector<int64_t> begins = {firing.begin};
+      for (const LoweredCall& call : actor.calls) begins.push_back(begins.back() + call.ticks);
+      if (actor.calls.empty()) begins.push_back(firing.end);
+      size_t first = 0, behind = 0;  // the run of calls that includes c
       for (size_t c = 0; c < bytes.size(); ++c) {
-        const int64_t end = actor.calls.empty() ? firing.end : at + actor.calls[c].ticks;
+        if (c == behind) {
+          first = c;
+          behind = EndOfRun(actor, bytes, c);
+        }
         if (bytes[c] > 0) {
+          const int64_t at = begins[first], end = begins[behind];
           BufferLife life{.time = {at, end - 1}, .first = static_cast<int>(f), .last = {}};
           life.last[static_cast<int>(actor.stream)] = {
               .firing = static_cast<int>(f),
-              .calls = actor.calls.empty() ? 0 : static_cast<int>(c) + 1,
+              .calls = actor.calls.empty() ? 0 : static_cast<int>(behind),
               .end = end};
           if (actor.stream != StreamId::kCompute) life.time = timelines.Widen(life.time);
           Owner& owner = owners[{firing.actor, static_cast<int>(c)}];
@@ -139,7 +163,6 @@ class MemoryPlanner {
           owner.call = static_cast<int>(c);
           owner.lives.push_back(life);
         }
-        at = end;
       }
     }
     for (auto& [call, owner] : owners) {

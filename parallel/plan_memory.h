@@ -47,7 +47,8 @@ struct PlannedMemory {
   std::vector<Holder> peak;  // what is live when most is, largest first
 };
 
-// Packs slots and workspaces by lifetime; edges keep apart what shares memory across streams.
+// Packs slots and workspaces by lifetime; edges keep apart what shares memory across streams. Calls
+// of one kernel that follow each other have small workspaces each to itself.
 // `lives` as BufferLives has it. Deterministic.
 PlannedMemory PlanMemory(const LoweredProgram& program, const StepSchedule& schedule,
                          const std::vector<std::vector<BufferLife>>& lives,

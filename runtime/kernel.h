@@ -65,6 +65,14 @@ struct KernelContext {
 // other ranks; a failure poisons the rank.
 using Kernel = absl::Status (*)(const KernelContext&);
 
+// Several calls of one kernel at once: what calling it with each of them comes to, bit for bit, in
+// fewer launches. At least one call; all have the same native stream and device. They are
+// independent: no call writes memory, its workspace included, that another reads or writes, so that
+// they may run in any order or together; what they only read they may share. Number and types of
+// operands, shapes, attributes and `accumulate` may differ from call to call. An error stands for
+// all of them.
+using BatchedKernel = absl::Status (*)(absl::Span<const KernelContext* const> calls);
+
 // Looks at a kernel call that a plan will make; what the context refers to is gone afterwards.
 using KernelVisitor =
     std::function<absl::Status(std::string_view name, Kernel kernel, const KernelContext& context)>;
@@ -72,15 +80,26 @@ using KernelVisitor =
 // Name -> function for one device kind. Filled by the launcher from the op registry, read by actors.
 class KernelTable {
  public:
-  void Add(std::string name, Kernel kernel) { kernels_[std::move(name)] = kernel; }
-  // nullptr if the device has no such kernel.
-  Kernel Find(std::string_view name) const {
-    auto it = kernels_.find(name);
-    return it == kernels_.end() ? nullptr : it->second;
+  // `batched` may be nullptr: the kernel is then called for each call by itself.
+  void Add(std::string name, Kernel kernel, BatchedKernel batched = nullptr) {
+    kernels_[std::move(name)] = {kernel, batched};
   }
+  // nullptr if the device has no such kernel.
+  Kernel Find(std::string_view name) const { return FormsOf(name).single; }
+  // nullptr if the device has no such kernel, or the kernel no batched form.
+  BatchedKernel FindBatched(std::string_view name) const { return FormsOf(name).batched; }
 
  private:
-  std::map<std::string, Kernel, std::less<>> kernels_;
+  struct Forms {
+    Kernel single = nullptr;
+    BatchedKernel batched = nullptr;
+  };
+  Forms FormsOf(std::string_view name) const {
+    auto it = kernels_.find(name);
+    return it == kernels_.end() ? Forms{} : it->second;
+  }
+
+  std::map<std::string, Forms, std::less<>> kernels_;
 };
 
 }  // namespace weft

@@ -24,7 +24,7 @@ constexpr int64_t kGuard = 256;
 class Mirror {
  public:
   ~Mirror() {
-    for (auto& [host, copy] : copies_) (void)cudaFree(copy.device);
+    for (auto& [host, copy] : copies_) (void)cudaFree(copy.memory);
   }
 
   absl::StatusOr<void*> Copy(void* host, int64_t bytes) {
@@ -32,7 +32,10 @@ class Mirror {
     auto [at, is_new] = copies_.try_emplace(host);
     if (!is_new) return at->second.device;
     at->second.bytes = bytes;
-    WEFT_RETURN_IF_ERROR(Checked(cudaMalloc(&at->second.device, bytes + kGuard), "cudaMalloc"));
+    const size_t offset = reinterpret_cast<uintptr_t>(host) % kAlignment;
+    WEFT_RETURN_IF_ERROR(
+        Checked(cudaMalloc(&at->second.memory, offset + bytes + kGuard), "cudaMalloc"));
+    at->second.device = static_cast<char*>(at->second.memory) + offset;
     std::vector<char> image(bytes + kGuard, 0x5A);
     std::copy_n(static_cast<char*>(host), bytes, image.data());
     WEFT_RETURN_IF_ERROR(
@@ -59,8 +62,10 @@ class Mirror {
   }
 
  private:
+  static constexpr size_t kAlignment = 16;
   struct Device {
-    void* device = nullptr;
+    void* memory = nullptr;
+    void* device = nullptr;  // within it
     int64_t bytes = 0;
   };
   std::map<void*, Device> copies_;
@@ -89,22 +94,46 @@ int64_t CudaKernels::WorkspaceBytes(const OpDef& op, const CostContext& cost) co
 absl::Status CudaKernels::Run(const OpDef& op, const KernelContext& host) {
   const Kernel kernel = table_.Find(op.name);
   if (kernel == nullptr) return absl::UnimplementedError(absl::StrCat("no CUDA kernel: ", op.name));
+  return RunThere(op, {&host, 1}, [&](auto calls) { return kernel(*calls[0]); });
+}
+
+absl::Status CudaKernels::RunBatched(const OpDef& op, absl::Span<const KernelContext> contexts) {
+  const BatchedKernel kernel = table_.FindBatched(op.name);
+  if (kernel == nullptr) return absl::UnimplementedError(absl::StrCat("no batches: ", op.name));
+  return RunThere(op, contexts, kernel);
+}
+
+absl::Status CudaKernels::RunThere(
+    const OpDef& op, absl::Span<const KernelContext> contexts,
+    absl::FunctionRef<absl::Status(absl::Span<const KernelContext* const>)> calls) {
+  struct Call {
+    KernelContext context;
+    std::vector<Operand> inputs, outputs;
+  };
   Mirror mirror;
-  std::vector<Operand> inputs(host.inputs.begin(), host.inputs.end());
-  std::vector<Operand> outputs(host.outputs.begin(), host.outputs.end());
-  for (std::vector<Operand>* operands : {&inputs, &outputs}) {
-    for (Operand& x : *operands) {
-      if (x.data == nullptr) continue;
-      WEFT_ASSIGN_OR_RETURN(x.data, mirror.Copy(x.data, x.elements() * SizeOf(x.dtype())));
+  std::vector<Call> there(contexts.size());
+  std::vector<const KernelContext*> pointers;
+  for (size_t i = 0; i < contexts.size(); ++i) {
+    const KernelContext& host = contexts[i];
+    Call& call = there[i];
+    call.context = host;
+    call.inputs.assign(host.inputs.begin(), host.inputs.end());
+    call.outputs.assign(host.outputs.begin(), host.outputs.end());
+    for (std::vector<Operand>* operands : {&call.inputs, &call.outputs}) {
+      for (Operand& x : *operands) {
+        if (x.data == nullptr) continue;
+        WEFT_ASSIGN_OR_RETURN(x.data, mirror.Copy(x.data, x.elements() * SizeOf(x.dtype())));
+      }
     }
+    call.context.inputs = call.inputs;
+    call.context.outputs = call.outputs;
+    WEFT_ASSIGN_OR_RETURN(call.context.workspace,
+                          mirror.Copy(host.workspace, host.workspace_bytes));
+    call.context.native_stream = stream_;
+    call.context.device = handles_.get();
+    pointers.push_back(&call.context);
   }
-  KernelContext context = host;
-  context.inputs = inputs;
-  context.outputs = outputs;
-  WEFT_ASSIGN_OR_RETURN(context.workspace, mirror.Copy(host.workspace, host.workspace_bytes));
-  context.native_stream = stream_;
-  context.device = handles_.get();
-  WEFT_RETURN_IF_ERROR(kernel(context));
+  WEFT_RETURN_IF_ERROR(calls(pointers));
   WEFT_RETURN_IF_ERROR(Checked(cudaStreamSynchronize(stream_), op.name));
   WEFT_RETURN_IF_ERROR(static_cast<CudaHandles&>(*handles_).TakeFault());
   return mirror.Fetch(op.name);

@@ -55,15 +55,24 @@ struct KeptCall {
   std::unique_ptr<bool[]> adds;
 };
 
-absl::Status Launch(const NamedKernel& kernel, const KernelContext& c) {
-  FakeGpuNative& native = FakeGpuNative::Of(c.native_stream);
-  auto& state = *static_cast<FakeGpuState*>(c.device);
-  if (state.on_launch) WEFT_RETURN_IF_ERROR(state.on_launch(kernel.name));
+// One work for all calls. It makes the last call first: those of a batch may come in any order.
+absl::Status Launch(const NamedKernel& kernel, absl::Span<const KernelContext* const> calls) {
+  FakeGpuNative& native = FakeGpuNative::Of(calls[0]->native_stream);
+  auto& state = *static_cast<FakeGpuState*>(calls[0]->device);
+  auto kept = std::make_shared<std::vector<KeptCall>>();
+  kept->reserve(calls.size());
+  for (size_t i = calls.size(); i > 0; --i) {
+    if (state.on_launch) WEFT_RETURN_IF_ERROR(state.on_launch(kernel.name));
+    kept->emplace_back(*calls[i - 1]);
+  }
+  if (calls.size() > 1) ++state.batches;
   native.loader().LoadKernel(kernel.name);
-  native.Enqueue([&kernel, &state, call = std::make_shared<const KeptCall>(c)] {
-    absl::Status status = state.on_run ? state.on_run(kernel.name) : absl::OkStatus();
-    if (status.ok()) status = kernel.cpu(call->context);
-    if (!status.ok()) state.Note(status);
+  native.Enqueue([&kernel, &state, kept] {
+    for (const KeptCall& call : *kept) {
+      absl::Status status = state.on_run ? state.on_run(kernel.name) : absl::OkStatus();
+      if (status.ok()) status = kernel.cpu(call.context);
+      if (!status.ok()) state.Note(status);
+    }
   });
   return absl::OkStatus();
 }
@@ -71,12 +80,23 @@ absl::Status Launch(const NamedKernel& kernel, const KernelContext& c) {
 // A kernel is a plain function: one for each place in the list.
 template <size_t place>
 absl::Status LaunchPlace(const KernelContext& c) {
-  return Launch(CpuKernels()[place], c);
+  const KernelContext* const one = &c;
+  return Launch(CpuKernels()[place], {&one, 1});
 }
 
+template <size_t place>
+absl::Status LaunchBatch(absl::Span<const KernelContext* const> calls) {
+  return Launch(CpuKernels()[place], calls);
+}
+
+struct Forms {
+  Kernel single;
+  BatchedKernel batched;
+};
+
 template <size_t... places>
-constexpr std::array<Kernel, sizeof...(places)> AllPlaces(std::index_sequence<places...>) {
-  return {&LaunchPlace<places>...};
+constexpr std::array<Forms, sizeof...(places)> AllPlaces(std::index_sequence<places...>) {
+  return {Forms{&LaunchPlace<places>, &LaunchBatch<places>}...};
 }
 
 }  // namespace
@@ -92,10 +112,12 @@ absl::Status FakeGpuState::TakeFault() {
 }
 
 KernelTable FakeGpuKernels() {
-  constexpr std::array<Kernel, kMostKernels> launches =
+  constexpr std::array<Forms, kMostKernels> launches =
       AllPlaces(std::make_index_sequence<kMostKernels>());
   KernelTable table;
-  for (size_t i = 0; i < CpuKernels().size(); ++i) table.Add(CpuKernels()[i].name, launches[i]);
+  for (size_t i = 0; i < CpuKernels().size(); ++i) {
+    table.Add(CpuKernels()[i].name, launches[i].single, launches[i].batched);
+  }
   return table;
 }
 

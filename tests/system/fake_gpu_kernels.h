@@ -2,6 +2,7 @@
 // then, and returns.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -22,6 +23,8 @@ class FakeGpuState final : public DeviceState {
   // Asked when a kernel comes to run, on its stream's thread: an error is noted, and it does
   // nothing.
   Hook on_run;
+  // Batches of several calls so far. The actor thread.
+  int64_t batches = 0;
 
   void Note(const absl::Status& fault);
   // The first since the last call.
@@ -32,7 +35,7 @@ class FakeGpuState final : public DeviceState {
   absl::Status fault_;
 };
 
-// All that the CPU has.
+// All that the CPU has, each with a batched form.
 KernelTable FakeGpuKernels();
 // As Device::copy_kernel.
 absl::Status FakeGpuCopy(const KernelContext& context);

@@ -54,6 +54,7 @@ class FakeGpuTest : public ::testing::TestWithParam<Case> {
       ASSERT_TRUE(expected[r].status.ok()) << expected[r].status;
       ASSERT_TRUE(ranks[r].status.ok()) << ranks[r].status;
       EXPECT_EQ(ranks[r].outputs, expected[r].outputs) << "rank " << r;
+      EXPECT_GT(ranks[r].batches, 0) << "rank " << r;
       const auto loss = expected[r].outputs.find("loss");
       if (loss != expected[r].outputs.end()) losses += loss->second.size();
     }

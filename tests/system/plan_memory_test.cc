@@ -3,6 +3,7 @@
 // lower bound.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "launcher/job.h"
 #include "launcher/job_graph.h"
 #include "parallel/compile.h"
+#include "runtime/box_proto.h"
+#include "runtime/dtype.h"
 #include "runtime/logging.h"
 #include "tests/system/memory_proof.h"
 
@@ -24,7 +27,7 @@ class PlanMemoryTest : public testing::Test {
   PlanMemoryTest() { DefineAllOps(ops_); }
 
   Program CompileTiny(const std::string& mesh, std::vector<std::string> sets = {},
-                      int64_t memory_bytes = 0) {
+                      int64_t memory_bytes = 0, DeviceKind device = DeviceKind::kCpu) {
     sets.push_back("data.sequence=32");
     const absl::StatusOr<Job> job =
         LoadJob(WEFT_SOURCE_DIR "/examples/jobs/tiny.pbtxt", {.sets = sets, .mesh = mesh});
@@ -34,6 +37,7 @@ class PlanMemoryTest : public testing::Test {
     CompileOptions options;
     options.microbatches = static_cast<int>(job->train().microbatches());
     options.memory_bytes = memory_bytes;
+    options.device = device;
     // Small buckets and slow links: many transfers are under way while compute goes on.
     options.cost.link_latency = 1e-6;
     options.cost.link_bytes_per_second = 2e8;
@@ -162,6 +166,51 @@ TEST_F(PlanMemoryTest, AValueThatLeavesEarlyAndIsReadOn) {
   MemoryProof proof(*plan);
   ASSERT_TRUE(proof.Run(3));
   EXPECT_TRUE(proof.conflicts().empty()) << absl::StrJoin(proof.conflicts(), "\n");
+}
+
+// The updates of all parameters can be made together: none has its scratch where another has it, or
+// the gradient that an earlier one was the last to read.
+TEST_F(PlanMemoryTest, CallsOfOneKernelInARowHaveScratchOfTheirOwn) {
+  for (const char* mesh : {"data:1", "data:2"}) {
+    const Program program = CompileTiny(mesh, {}, 0, DeviceKind::kCuda);
+    const absl::StatusOr<Plan> plan = InstantiatePlan(program, 0);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    size_t most = 0;
+    for (const ActorDef& actor : plan->actors()) {
+      struct Range {
+        int64_t begin, end;
+        int call;
+      };
+      std::vector<Range> scratch, operands;
+      for (int c = 0; c < actor.compute().calls_size(); ++c) {
+        const KernelCallDef& call = actor.compute().calls(c);
+        if (call.kernel() != "adamw") continue;
+        if (call.workspace_bytes() > 0) {
+          const int64_t begin = call.workspace_offset();
+          scratch.push_back({begin, begin + call.workspace_bytes(), c});
+        }
+        for (const auto* list : {&call.inputs(), &call.outputs()}) {
+          for (const OperandDef& operand : *list) {
+            if (operand.buffer() < 0) continue;
+            const BufferDef& buffer = plan->buffers(operand.buffer());
+            const int64_t bytes = FromProto(buffer.box()).value().elements() *
+                                  SizeOf(static_cast<DType>(buffer.dtype()));
+            for (const int64_t at : buffer.offsets()) operands.push_back({at, at + bytes, -1});
+          }
+        }
+      }
+      most = std::max(most, scratch.size());
+      for (const Range& a : scratch) {
+        for (const auto* others : {&scratch, &operands}) {
+          for (const Range& b : *others) {
+            EXPECT_TRUE(a.call == b.call || a.end <= b.begin || b.end <= a.begin)
+                << actor.name() << ", call " << a.call;
+          }
+        }
+      }
+    }
+    EXPECT_GT(most, 10u) << mesh;
+  }
 }
 
 TEST_F(PlanMemoryTest, OverBudgetNamesTheHoldersAndTheRemedy) {

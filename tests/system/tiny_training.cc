@@ -119,7 +119,9 @@ absl::Status TinyTraining::RunRank(const Options& options, Transport& transport,
     for (int i = 0; i < kLateYields; ++i) std::this_thread::yield();
   }
   ++started;
-  return executor->RunSteps(0, options.steps);
+  const absl::Status status = executor->RunSteps(0, options.steps);
+  if (gpu != nullptr) rank.batches = gpu->kernels_state().batches;
+  return status;
 }
 
 absl::Status TinyTraining::Feed(std::string_view name, int64_t step, int64_t microbatch,

@@ -34,6 +34,7 @@ class TinyTraining {
   struct Rank {
     absl::Status status;
     std::map<std::string, std::vector<float>> outputs;  // by name: of all steps, in order
+    int64_t batches = 0;                                // that the fake GPU was given
   };
 
   // `fast_links`: so fast that something so thin is split over "model" at all, and exchanged in
