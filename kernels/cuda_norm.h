@@ -16,7 +16,7 @@ namespace weft {
 
 // Packs of a row that a thread holds: as many as let one warp have a row of 2048 16-bit elements,
 // without barriers. Four blocks a multiprocessor then have 128 KB under way.
-inline constexpr int kNormPacks = 8;
+inline constexpr int kNormPacks = 4;
 
 // Statistics that nobody reads, and y, may be nullptr; bias is for layer norm alone.
 template <bool kHeld, int N, bool kLayer, typename T, int kSlots = kNormPacks>

@@ -220,15 +220,15 @@ absl::Status BroadcastingCuda(const KernelContext& c) {
 absl::Status SiluGateCuda(const KernelContext& c) {
   return DispatchCudaFloat(c.out(0).dtype(), [&](auto t) {
     using T = decltype(t);
-    return MapDense<T, 2, 1, true>(c, {{c.in(0).as<T>(), c.in(1).as<T>()}, {c.out(0).as<T>()}},
-                                   c.out(0).elements(), SiluGate<T>());
+    return MapDense<T, 2, 1>(c, {{c.in(0).as<T>(), c.in(1).as<T>()}, {c.out(0).as<T>()}},
+                             c.out(0).elements(), SiluGate<T>());
   });
 }
 
 absl::Status SiluGateGradCuda(const KernelContext& c) {
   return DispatchCudaFloat(c.in(0).dtype(), [&](auto t) {
     using T = decltype(t);
-    return MapDense<T, 3, 2, true>(
+    return MapDense<T, 3, 2>(
         c,
         {{c.in(0).as<T>(), c.in(1).as<T>(), c.in(2).as<T>()}, {c.out(0).as<T>(), c.out(1).as<T>()}},
         c.in(0).elements(), SiluGateGrad<T>());

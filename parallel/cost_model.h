@@ -35,6 +35,9 @@ struct CostModel {
   double link_bytes_per_second = 2e9;     // one rank's link, one direction
   double link_latency = 2e-5;             // seconds per message
   std::vector<Group> groups;              // where links differ from that; each axis and size once
+  // How much longer the bytes of an all-reduce take than those of an exchange: more than 1 where
+  // kernels make it, whose multiprocessors others then lack, while copy engines exchange.
+  double all_reduce_factor = 1;
 
   // GPUs of one host (docs/costs.md); the defaults above are a CPU rank's.
   static CostModel OfGpus();

@@ -35,6 +35,24 @@ int LongestDim(const TensorSpec& spec, const Layout& layout, const Mesh& mesh) {
   return best;
 }
 
+// The outermost dimension, whose parts are runs of memory, if it splits evenly over the axes that
+// are partial; else -1.
+int RunsDim(const TensorSpec& spec, const Layout& layout, const Mesh& mesh) {
+  int64_t parts = 1;
+  for (int a = 0; a < mesh.num_axes(); ++a) {
+    if (layout[a].is_partial()) parts *= mesh.axes()[a].size;
+  }
+  for (int d = 0; d < spec.rank(); ++d) {
+    int64_t pieces = 1;
+    for (int a = 0; a < mesh.num_axes(); ++a) {
+      if (layout[a].is_split(d)) pieces *= mesh.axes()[a].size;
+    }
+    if (spec.shape[d] == pieces) continue;  // of one element here
+    return spec.shape[d] % (pieces * parts) == 0 ? d : -1;
+  }
+  return -1;
+}
+
 void AddUnique(Sbp sbp, std::vector<Sbp>& options) {
   if (std::find(options.begin(), options.end(), sbp) == options.end()) options.push_back(sbp);
 }
@@ -77,12 +95,16 @@ std::vector<Place> Places(const TensorSpec& spec, const Layout& from, const Mesh
                           const Layout& to, const Mesh& to_mesh, bool same_mesh) {
   const Mesh& end_mesh = same_mesh ? from_mesh : to_mesh;
   std::vector<Place> places = {{from, &from_mesh}, {to, &end_mesh}};
+  const int runs_dim = RunsDim(spec, from, from_mesh);
   const int from_dim = LongestDim(spec, from, from_mesh);
   const int to_dim = LongestDim(spec, to, to_mesh);
   const bool mixed = HasMixedMonoids(from);
-  // What partials are scattered over: the longest dimension, or those that the end splits.
+  // What partials are scattered over: a dimension whose parts are runs, the longest, or those that
+  // the end splits.
   std::vector<Sbp> scattered = {Sbp::B()};
-  if (from_dim >= 0) AddUnique(Sbp::S(from_dim), scattered);
+  for (int dim : {runs_dim, from_dim}) {
+    if (dim >= 0) AddUnique(Sbp::S(dim), scattered);
+  }
   for (const Sbp& sbp : to) {
     if (sbp.is_split()) AddUnique(sbp, scattered);
   }

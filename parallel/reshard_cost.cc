@@ -23,7 +23,8 @@ StepPrice AllReducePrice(const ReshardStep& step, const TensorSpec& spec, const 
   const int64_t sent = std::max(AllReduceBytesSent(0, size, count, spec.dtype),
                                 AllReduceBytesSent(size - 1, size, count, spec.dtype));
   const int messages = AllReduceIsDirect(size, count, spec.dtype) ? size - 1 : 2 * (size - 1);
-  return {LinkOf(step, cost).Seconds(sent, messages) +
+  const auto weight = static_cast<int64_t>(static_cast<double>(sent) * cost.all_reduce_factor);
+  return {LinkOf(step, cost).Seconds(weight, messages) +
               MemorySeconds(2 * count * SizeOf(spec.dtype), cost),
           sent * step.from_mesh.size()};
 }
