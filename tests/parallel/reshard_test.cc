@@ -86,6 +86,26 @@ TEST(Reshard, MixedMonoidsReduceInnermostFirst) {
   EXPECT_GT(PlanOf(F32({4}), {{kP, kMax}, f}, {{kB, kMax}, f}).steps.size(), 1u);
 }
 
+// Where kernels make all-reduces, large sums are scattered and gathered by exchanges, over the
+// outermost dimension where that splits evenly: its parts are runs of memory.
+TEST(Reshard, DearAllReducesBecomeExchangesOfRuns) {
+  const Mesh f = M("model:2");
+  CostModel cost;
+  const auto steps = [&](const Shape& shape) {
+    const auto path = PlanReshard(F32(shape), {kP}, f, {kB}, f, cost);
+    EXPECT_TRUE(path.ok()) << path.status();
+    return *path;
+  };
+  ASSERT_EQ(steps({4, 4096, 64}).size(), 1u);
+  EXPECT_EQ(steps({4, 4096, 64})[0].kind, ReshardStep::Kind::kAllReduce);
+  cost.all_reduce_factor = 2;
+  ASSERT_EQ(steps({4, 4096, 64}).size(), 2u);
+  EXPECT_EQ(steps({4, 4096, 64})[0].to, Layout{kS0});
+  EXPECT_EQ(steps({1, 4096, 64})[0].to, Layout{kS1});
+  EXPECT_EQ(steps({3, 4096, 64})[0].to, Layout{kS1});
+  EXPECT_EQ(steps({2}).size(), 1u) << "latency counts alone";
+}
+
 // A step is priced by the link of the axis that it changes; all else by the link of all ranks.
 TEST(Reshard, PricesFollowTheLinksOfTheAxis) {
   const Mesh f = M("data:2,model:2");

@@ -122,6 +122,37 @@ TEST_F(PlanMemoryTest, EdgesLeaveRightAfterTheLastUse) {
   EXPECT_GT(needed, 0);
 }
 
+// What a rank gives to a gather, and nobody else reads, lies from the start where the gather leaves
+// it: within what is gathered.
+TEST_F(PlanMemoryTest, APartIsMadeWithinWhatIsGathered) {
+  for (const int microbatches : {1, 4}) {
+    const Program program =
+        CompileTiny("data:2", {"train.dtype=BF16", "plan.shard_states=ALWAYS",
+                               absl::StrCat("train.microbatches=", microbatches)});
+    for (const int rank : {0, 1}) {
+      const absl::StatusOr<Plan> plan = InstantiatePlan(program, rank);
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      int within = 0, behind = 0;
+      for (const ActorDef& actor : plan->actors()) {
+        if (!actor.has_exchange() || actor.exchange().combine()) continue;
+        const int in = actor.exchange().input().buffer(), out = actor.exchange().output().buffer();
+        if (in < 0 || out < 0 || plan->buffers(in).offsets().empty()) continue;
+        if (plan->buffers(in).shape_size() == 0 || plan->buffers(out).offsets().empty()) continue;
+        const int64_t apart = plan->buffers(in).offsets(0) - plan->buffers(out).offsets(0);
+        const absl::StatusOr<Box> part = FromProto(plan->buffers(in).box());
+        const absl::StatusOr<Box> whole = FromProto(plan->buffers(out).box());
+        ASSERT_TRUE(part.ok() && whole.ok());
+        const int64_t bytes =
+            whole->elements() * SizeOf(static_cast<DType>(plan->buffers(out).dtype()));
+        within += part->elements() < whole->elements() && apart >= 0 && apart < bytes;
+        behind += apart > 0 && apart < bytes;
+      }
+      EXPECT_GT(within, 10);
+      EXPECT_EQ(behind > 0, rank == 1);
+    }
+  }
+}
+
 // Lives that recur by microbatch, in different company each time, cannot always meet the bound.
 TEST_F(PlanMemoryTest, ArenasAreNearTheLowerBound) {
   for (const char* mesh : {"data:1", "data:2", "model:2", "data:2,model:2"}) {
