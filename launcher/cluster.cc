@@ -19,6 +19,7 @@ namespace {
 
 constexpr double kLongestLatency = 60;  // seconds
 constexpr int64_t kMostRanksPerNode = 1 << 20;
+constexpr double kMostAllReduceFactor = 1000;
 
 // One check of one cluster.
 class Checker {
@@ -35,6 +36,12 @@ class Checker {
     if (cluster_.ranks_per_node() < 1 || cluster_.ranks_per_node() > kMostRanksPerNode) {
       return Wrong("ranks_per_node", absl::StrCat("is ", cluster_.ranks_per_node(),
                                                   "; it must be from 1 to ", kMostRanksPerNode));
+    }
+    if (!(cluster_.all_reduce_factor() >= 1 &&
+          cluster_.all_reduce_factor() <= kMostAllReduceFactor)) {
+      return Wrong("all_reduce_factor",
+                   absl::StrCat("is ", cluster_.all_reduce_factor(), "; it must be from 1 to ",
+                                kMostAllReduceFactor));
     }
     if (!cluster_.has_network()) {
       return Wrong("network", "missing; add network { latency: 2e-5 bandwidth: 2e9 }");
@@ -143,7 +150,8 @@ CostModel CostModelOf(const Cluster& cluster, int ranks) {
                     .memory_bytes_per_second = cluster.memory_bandwidth(),
                     .link_bytes_per_second = link.bandwidth(),
                     .link_latency = link.latency(),
-                    .groups = {}};
+                    .groups = {},
+                    .all_reduce_factor = cluster.all_reduce_factor()};
   for (const Cluster::Group& group : cluster.group()) {
     cost.groups.push_back(
         {group.axis(), static_cast<int>(group.size()), {group.latency(), group.bandwidth()}});

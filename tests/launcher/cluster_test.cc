@@ -72,6 +72,17 @@ TEST(Cluster, GroupsGoBeforeOtherLinks) {
   EXPECT_DOUBLE_EQ(links(0, 9).latency, 2e-5);  // outside the mesh
 }
 
+TEST(Cluster, AllReducesMayBeDearer) {
+  const auto plain = ParseCluster(kGood, "c");
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ(CostModelOf(*plain, 4).all_reduce_factor, 1);
+  const auto dear = ParseCluster(std::string(kGood) + "all_reduce_factor: 1.5", "c");
+  ASSERT_TRUE(dear.ok()) << dear.status();
+  EXPECT_EQ(CostModelOf(*dear, 4).all_reduce_factor, 1.5);
+  EXPECT_FALSE(ParseCluster(std::string(kGood) + "all_reduce_factor: 0.5", "c").ok());
+  EXPECT_FALSE(ParseCluster(std::string(kGood) + "all_reduce_factor: nan", "c").ok());
+}
+
 TEST(Cluster, WrittenGroupsAreReadBackEqual) {
   const std::vector<CostModel::Group> groups = {{"data", 2, {1.0 / 3e5, 7e9 / 3}},
                                                 {"", 4, {2e-6, 1e9 / 7}}};
