@@ -35,6 +35,8 @@ class FakeGpuMessenger final : public DeviceMessenger {
   // Blocks a stream until `count` has come to `value`, or the network is poisoned.
   void Await(const Progress& count, int64_t value) const;
   static void Write(const End& end, int64_t firing);
+  // Ends what is being written to this rank; nothing more is.
+  static void Close(const End& end);
 
   FakeGpuHost& host_;
   Transport& transport_;

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_join.h"
+#include "tests/system/memory_proof.h"
 #include "tests/system/tiny_training.h"
 
 namespace weft {
@@ -63,6 +65,16 @@ class FakeGpuTest : public ::testing::TestWithParam<Case> {
 
   std::unique_ptr<TinyTraining> training_;
 };
+
+TEST_P(FakeGpuTest, PlansOverwriteNothingEarly) {
+  for (int rank = 0; rank < training_->size(); ++rank) {
+    const auto plan = InstantiatePlan(training_->program(), rank);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    MemoryProof proof(*plan);
+    ASSERT_TRUE(proof.Run(3)) << "rank " << rank;
+    EXPECT_TRUE(proof.conflicts().empty()) << absl::StrJoin(proof.conflicts(), "\n");
+  }
+}
 
 TEST_P(FakeGpuTest, TrainsAsTheCpuDoes) { ComparesWithCpu(0, {.recording = Recording::kOff}); }
 
