@@ -174,7 +174,8 @@ void ComputeActor::FormBatches(const Cuts& cuts) {
   for (size_t i = 0; i < calls_.size(); ++i) {
     Call& call = *calls_[i];
     int64_t bytes = 0;
-    bool joins = i > 0 && call.batched != nullptr && call.kernel == calls_[open.first]->kernel;
+    bool joins = i > 0 && call.batched != nullptr && call.kernel == calls_[open.first]->kernel &&
+                 call.batched == calls_[open.first]->batched;
     const auto see_write = [&](const void* data, int64_t size) {
       joins = joins && !open.read.Overlaps(data, size) && !open.written.Overlaps(data, size);
     };

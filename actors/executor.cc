@@ -29,8 +29,8 @@ constexpr std::chrono::microseconds kRoomInterval{50};
 // other rank may need those locks to come to it.
 constexpr int64_t kFewestOneByOne = 3;
 
-// Besides its own, an entry of a stream takes these calls of the device: an event and a count.
-constexpr int64_t kCallsOfEntry = 2;
+// Some calls of kernels start more than one: so many in all for each four.
+constexpr int64_t kLaunchesOfFour = 5;
 
 }  // namespace
 
@@ -191,7 +191,9 @@ bool Executor::IsFull(Lane& lane) {
 }
 
 int64_t Executor::CallsOf(const Actor& actor) const {
-  return actor.calls(actor.launched()) + actor.marks() + kCallsOfEntry * EntriesOf(plan_, actor);
+  const int64_t launches = actor.calls(actor.launched()) * kLaunchesOfFour / 4;
+  // An event behind each task, and a count behind the last.
+  return launches + actor.marks() + WaitsOf(plan_, actor) + actor.tasks() + 1;
 }
 
 bool Executor::IsOneByOne(const Actor& actor) const {

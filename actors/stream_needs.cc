@@ -2,11 +2,21 @@
 
 namespace weft {
 
+int64_t WaitsOf(const Plan& plan, const Actor& actor) {
+  const int own = actor.def().stream();
+  const auto elsewhere = [&](int other) { return plan.actors(other).stream() != own ? 1 : 0; };
+  int64_t waits = 0;
+  for (int id : actor.def().inputs()) waits += elsewhere(plan.channels(id).producer());
+  for (int id : actor.def().outputs()) {
+    for (const ConsumerDef& consumer : plan.channels(id).consumers()) {
+      waits += elsewhere(consumer.actor());
+    }
+  }
+  return waits;
+}
+
 int64_t EntriesOf(const Plan& plan, const Actor& actor) {
-  int64_t waits = actor.def().inputs_size();
-  for (int id : actor.def().outputs()) waits += plan.channels(id).consumers_size();
-  const int marks = actor.marks_within() ? 0 : 2;
-  return waits + actor.tasks() + marks;
+  return WaitsOf(plan, actor) + actor.tasks() + (actor.marks_within() ? 0 : 2);
 }
 
 Device::Work WorkOf(const Plan& plan, const StreamDef& stream) {

@@ -9,6 +9,8 @@
 
 namespace weft {
 
+// Most waits for other streams that one firing of an actor of the plan appends to its stream.
+int64_t WaitsOf(const Plan& plan, const Actor& actor);
 // Most entries that one firing of an actor of the plan appends to its stream.
 int64_t EntriesOf(const Plan& plan, const Actor& actor);
 // Whether an actor of the plan runs kernels on this stream.

@@ -10,7 +10,6 @@ CostModel CostModel::OfGpus() {
   cost.memory_bytes_per_second = 3.5e12;
   cost.link_bytes_per_second = 3.5e11;
   cost.link_latency = 1e-5;
-  cost.all_reduce_factor = 1.5;
   return cost;
 }
 

@@ -22,6 +22,7 @@ struct Owner {
   int actor = -1;  // of a workspace
   int call = 0;
   std::vector<BufferLife> lives;  // empty: never shared
+  int pool = -1;                  // the request in whose memory it lies; -1: its own
 };
 
 class MemoryPlanner {
@@ -43,16 +44,30 @@ class MemoryPlanner {
       if (PartHosts(edges.unorderable)) {
         requests_.clear();
         owners_.clear();
+        pools_.clear();
         continue;
       }
-      for (int r : edges.unorderable) {
-        requests_[r].lifetimes.clear();
-        owners_[r].lives.clear();
-      }
+      for (int r : edges.unorderable) KeepApart(r);
     }
   }
 
  private:
+  // Gives what cannot share with others memory of its own for good. Workspaces of a stream of
+  // conversions share that among themselves: they follow each other on the stream.
+  void KeepApart(int r) {
+    requests_[r].lifetimes.clear();
+    owners_[r].lives.clear();
+    if (owners_[r].actor < 0) return;
+    const StreamId stream = program_.actors[owners_[r].actor].stream;
+    if (stream == StreamId::kCompute) return;
+    const auto [pool, is_first] = pools_.try_emplace(stream, r);
+    if (is_first) return;
+    int64_t& bytes = requests_[pool->second].bytes;
+    bytes = std::max(bytes, requests_[r].bytes);
+    requests_[r].bytes = 0;
+    owners_[r].pool = pool->second;
+  }
+
   // Decides who lies within whose memory: both live, and share what they have, as often a step.
   void FindHosts() {
     within_.assign(program_.buffers.size(), -1);
@@ -242,7 +257,8 @@ class MemoryPlanner {
       if (owner.buffer >= 0) {
         result.offsets[owner.buffer].push_back(placement.offsets[r]);
       } else {
-        result.workspaces[owner.actor][owner.call] = placement.offsets[r];
+        result.workspaces[owner.actor][owner.call] =
+            placement.offsets[owner.pool < 0 ? r : static_cast<size_t>(owner.pool)];
       }
     }
     result.within = within_;
@@ -259,7 +275,8 @@ class MemoryPlanner {
   std::vector<int> within_;  // by buffer: in whose memory it lies; -1: in its own
   std::vector<int> guest_;   // by buffer: who lies in its memory; -1: nobody
   std::vector<MemoryRequest> requests_;
-  std::vector<Owner> owners_;  // parallel to requests_
+  std::vector<Owner> owners_;      // parallel to requests_
+  std::map<StreamId, int> pools_;  // requests
 };
 
 }  // namespace

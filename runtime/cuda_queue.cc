@@ -7,6 +7,7 @@
 #include "runtime/cuda_peer_messenger.h"
 #include "runtime/cuda_recording.h"
 #include "runtime/cuda_status.h"
+#include "runtime/status.h"
 
 namespace weft {
 namespace {
@@ -51,6 +52,7 @@ absl::Status CudaQueue::FillIdentity(DType dtype, Monoid monoid, void* data, int
 
 absl::StatusOr<std::unique_ptr<DeviceBoxCopies>> CudaQueue::Prepare(
     absl::Span<const BoxCopy> copies) {
+  WEFT_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(ordinal_), "cudaSetDevice"));
   return CudaBoxCopies::Make(device_, copies);
 }
 
