@@ -85,10 +85,16 @@ void FakeGpuStream::Push(const Task& task) {
     task.run(task.context, task.argument);
     native_->Enqueue([] {});  // the event behind a task
   } else {
-    const auto* other = static_cast<const Stream*>(task.context);
-    native_->Enqueue([other, position = task.argument] { other->completed().Await(position); });
+    // Streams of one rank are all of this kind.
+    const auto* other =
+        dynamic_cast<const FakeGpuStream*>(static_cast<const Stream*>(task.context));
+    native_->Enqueue([other, position = task.argument] { other->reached_.Await(position); });
   }
-  native_->Enqueue([this, position] { completed_.Advance(position); });
+  const bool tells = task.run != nullptr && !task.more;
+  native_->Enqueue([this, position, tells] {
+    reached_.Advance(position);
+    if (tells) completed_.Advance(position);
+  });
 }
 
 }  // namespace weft::testing

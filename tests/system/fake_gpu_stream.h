@@ -79,6 +79,8 @@ class FakeGpuLoader {
   std::set<std::string> kernels_;
 };
 
+// As CudaStream the host hears of the ends of tasks alone, but for those of `more`; other streams
+// wait for every entry.
 class FakeGpuStream final : public Stream {
  public:
   FakeGpuStream(std::string name, std::unique_ptr<FakeGpuNative> native)
@@ -87,6 +89,7 @@ class FakeGpuStream final : public Stream {
  private:
   void Push(const Task& task) override;
 
+  Progress reached_;
   const std::unique_ptr<FakeGpuNative> native_;  // goes first: its worker uses the base
 };
 
