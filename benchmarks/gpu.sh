@@ -19,7 +19,8 @@
 #             FILE. Floors are by the rates of this run's parts kernels and ceilings, or else measured anew
 #   small     a model of 4 layers and hidden 256 at 8192 tokens a step: the step with CUDA graphs off and on
 #             beside the time of its kernels, which Nsight Compute takes where it is installed
-#   ceilings  what the GPUs can do at most: matrix products, cuDNN's attention, peer memory (2 minutes)
+#   ceilings  what the GPUs can do at most: matrix products, cuDNN's attention, peer memory, streams (2
+#             minutes)
 #
 # All but ceilings is the default. Runs in a bundle of scripts/bundle.sh, unpacked anywhere, or in a
 # source tree, where it builds build/cuda first. LD_LIBRARY_PATH chooses CUDA and cuDNN. The results go
@@ -247,7 +248,7 @@ PY
 fi
 
 if wants ceilings; then
-  for program in gemm peer attention; do
+  for program in gemm peer streams attention; do
     [[ -x $bin/bench_gpu_$program ]] && "$bin/bench_gpu_$program" | keep
   done
 fi

@@ -75,19 +75,14 @@ __device__ inline Pack<T, N> PackOfWords(const WordsOf<T, N>& words) {
   return pack;
 }
 
-// The pack at `from`. kOnce: it is not read again soon, and is the first to leave the caches.
-template <bool kOnce, int N, typename T>
+template <int N, typename T>
 __device__ inline Pack<T, N> ReadPack(const T* from) {
-  if constexpr (kOnce && sizeof(Pack<T, N>) == sizeof(uint4)) {
-    return PackOfWords<T, N>(__ldcs(reinterpret_cast<const uint4*>(from)));
-  } else {
-    return *reinterpret_cast<const Pack<T, N>*>(from);
-  }
+  return *reinterpret_cast<const Pack<T, N>*>(from);
 }
 
 template <int N, typename T>
 __device__ inline void LoadPack(const T* from, WideOf<T> (&to)[N]) {
-  const Pack<T, N> pack = *reinterpret_cast<const Pack<T, N>*>(from);
+  const Pack<T, N> pack = ReadPack<N>(from);
 #pragma unroll
   for (int i = 0; i < N; ++i) to[i] = Widen(pack.at[i]);
 }

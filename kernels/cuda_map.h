@@ -47,8 +47,8 @@ inline constexpr int kMapAhead = kIn == 1 ? 4 : 1;
 
 // A block has kAhead packs a thread that lie together, so that the blocks that run at a time sweep
 // memory from its beginning to its end. The last block also takes the elements behind the last
-// pack. kOnce: nobody reads the operands again soon, and caches need not keep them.
-template <int kAhead, bool kOnce, int N, typename T, int kIn, int kOut, typename F>
+// pack.
+template <int kAhead, int N, typename T, int kIn, int kOut, typename F>
 __global__ void __launch_bounds__(kBlockThreads)
     MapKernel(MapOperands<T, kIn, kOut> p, int64_t n, F f) {
   const int64_t packs = n / N;
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     const int64_t i = first + a * kBlockThreads;
     if (i >= packs) continue;
 #pragma unroll
-    for (int k = 0; k < kIn; ++k) in[a][k] = ReadPack<kOnce, N>(p.in[k] + i * N);
+    for (int k = 0; k < kIn; ++k) in[a][k] = ReadPack<N>(p.in[k] + i * N);
   }
 #pragma unroll
   for (int a = 0; a < kAhead; ++a) {
@@ -70,22 +70,22 @@ __global__ void __launch_bounds__(kBlockThreads)
   if (N > 1 && blockIdx.x + 1 == gridDim.x && rest < n) {
     Pack<T, 1> one[kIn];
 #pragma unroll
-    for (int k = 0; k < kIn; ++k) one[k] = ReadPack<kOnce, 1>(p.in[k] + rest);
+    for (int k = 0; k < kIn; ++k) one[k] = ReadPack<1>(p.in[k] + rest);
     MapPack<1>(p, rest, one, f);
   }
 }
 
 // Applies f over n elements of dense operands. F is a struct with a __device__ call operator,
 // copied to the device.
-template <typename T, int kIn, int kOut, bool kOnce = false, typename F>
+template <typename T, int kIn, int kOut, typename F>
 absl::Status MapDense(const KernelContext& c, const MapOperands<T, kIn, kOut>& p, int64_t n, F f) {
   bool aligned = true;
   for (const T* x : p.in) aligned = aligned && AlignedToPack(x);
   for (T* y : p.out) aligned = aligned && AlignedToPack(y);
   constexpr int kAhead = kMapAhead<kIn>, N = kPackOf<T>;
   const LaunchShape shape{GridForAll(n, (aligned ? N : 1) * kAhead * kBlockThreads), kBlockThreads};
-  if (aligned) return Launch(c, &MapKernel<kAhead, kOnce, N, T, kIn, kOut, F>, shape, p, n, f);
-  return Launch(c, &MapKernel<kAhead, kOnce, 1, T, kIn, kOut, F>, shape, p, n, f);
+  if (aligned) return Launch(c, &MapKernel<kAhead, N, T, kIn, kOut, F>, shape, p, n, f);
+  return Launch(c, &MapKernel<kAhead, 1, T, kIn, kOut, F>, shape, p, n, f);
 }
 
 template <int N, typename T>

@@ -14,8 +14,8 @@
 
 namespace weft {
 
-// Packs of a row that a thread holds: as many as let one warp have a row of 2048 16-bit elements,
-// without barriers. Four blocks a multiprocessor then have 128 KB under way.
+// Packs of a row that a thread holds: two warps then have a row of 2048 16-bit elements. Measured
+// on an H200 (benchmarks/gpu/variants.cu).
 inline constexpr int kNormPacks = 4;
 
 // Statistics that nobody reads, and y, may be nullptr; bias is for layer norm alone.

@@ -97,13 +97,16 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
     const int64_t row = live ? first + team.index : rows - 1;
     const TeamRow<kHeld, N, T> from_dy(team, dy + row * h, packs), from_x(team, x + row * h, packs);
     const W mean = kLayer ? means[row] : W(0), inv = invs[row];
+    const auto get = [&](int slot, int pack, W(&d)[N], W(&v)[N], W(&w)[N]) {
+      from_dy.Get(slot, pack, d);
+      from_x.Get(slot, pack, v);
+      weights.Get(slot, pack, w);
+    };
     W dot = 0, sum = 0;
     if (live) {
       ForEachPack<kHeld>(team, packs, [&](int slot, int pack) {
         W d[N], v[N], w[N];
-        from_dy.Get(slot, pack, d);
-        from_x.Get(slot, pack, v);
-        weights.Get(slot, pack, w);
+        get(slot, pack, d, v, w);
 #pragma unroll
         for (int j = 0; j < N; ++j) {
           const W normed = (v[j] - mean) * inv, g = d[j] * w[j] * inv;
@@ -119,9 +122,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
     if (!live) continue;
     ForEachPack<kHeld>(team, packs, [&](int slot, int pack) {
       W d[N], v[N], w[N];
-      from_dy.Get(slot, pack, d);
-      from_x.Get(slot, pack, v);
-      weights.Get(slot, pack, w);
+      get(slot, pack, d, v, w);
 #pragma unroll
       for (int j = 0; j < N; ++j) {
         d[j] = d[j] * w[j] * inv - (v[j] - mean) * inv * projection - shift;

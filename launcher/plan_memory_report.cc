@@ -9,6 +9,7 @@
 
 #include "launcher/step_times.h"
 #include "parallel/place_memory.h"
+#include "parallel/plan_memory.h"
 #include "parallel/stream_timelines.h"
 
 namespace weft {
@@ -52,6 +53,9 @@ class MemoryReporter {
         times_(rows, timeline),
         timed_(!timeline.empty()) {
     for (const PlanReport::Value& value : values) rows_[value.name] = &value;
+    for (int b = 0; b < plan.buffers_size(); ++b) {
+      if (plan.buffers(b).has_within()) guests_[plan.buffers(b).within()] = b;
+    }
   }
 
   PlanReport::Memory Run() {
@@ -98,7 +102,10 @@ class MemoryReporter {
   // (parallel/plan_memory.cc).
   std::vector<BufferLife> LivesOf(int buffer, int64_t bytes) const {
     if (bytes <= kArenaAlignment) return {};
-    return stage_.lives[buffer];
+    std::vector<BufferLife> lives = stage_.lives[buffer];
+    const auto guest = guests_.find(buffer);
+    if (guest != guests_.end()) Join(stage_.lives[guest->second], lives);
+    return lives;
   }
 
   void Live(const Lifetime& time, Category category, int64_t bytes) {
@@ -121,14 +128,18 @@ class MemoryReporter {
     const StreamTimelines timelines(stage_.lowered, stage_.schedule);
     for (const ScheduledFiring& firing : stage_.schedule.firings) {
       const LoweredActor& actor = stage_.lowered.actors[firing.actor];
-      int64_t at = firing.begin;
+      std::vector<int64_t> bytes, begins = {firing.begin};
       for (size_t c = 0; c < std::max<size_t>(1, actor.calls.size()); ++c) {
-        const int64_t end = actor.calls.empty() ? firing.end : at + actor.calls[c].ticks;
-        Lifetime life{at, end - 1};
+        bytes.push_back(WorkspaceOf(firing.actor, c));
+        begins.push_back(actor.calls.empty() ? firing.end : begins.back() + actor.calls[c].ticks);
+      }
+      for (size_t c = 0, end = 0; c < bytes.size(); c = end) {
+        end = EndOfWorkspaces(actor, bytes, c);
+        Lifetime life{begins[c], begins[end] - 1};
         if (actor.stream != StreamId::kCompute) life = timelines.Widen(life);
-        const int64_t bytes = WorkspaceOf(firing.actor, c);
-        if (bytes > 0) Live(life, kWorkspace, bytes);
-        at = end;
+        for (size_t i = c; i < end; ++i) {
+          if (bytes[i] > 0) Live(life, kWorkspace, bytes[i]);
+        }
       }
     }
   }
@@ -139,7 +150,7 @@ class MemoryReporter {
     for (const MemoryHolder& holder : MemoryHolders(plan_)) {
       if (holder.buffer < 0) continue;
       const Category category = CategoryOf(holder.buffer);
-      if (category == kVariables) continue;
+      if (category == kVariables || plan_.buffers(holder.buffer).has_within()) continue;
       const int64_t bytes = holder.bytes / holder.slots;
       const std::vector<BufferLife> lives = LivesOf(holder.buffer, bytes);
       for (const BufferLife& life : lives) Live(life.time, category, bytes);
@@ -171,6 +182,7 @@ class MemoryReporter {
   const StepTimes times_;
   const bool timed_;
   std::map<std::string, const PlanReport::Value*> rows_;
+  std::map<int, int> guests_;         // by the buffer within whose memory they lie
   std::map<int64_t, Bytes> changes_;  // by tick
 };
 

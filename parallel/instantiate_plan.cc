@@ -194,6 +194,9 @@ class PlanMaker {
         plan_.mutable_buffers(static_cast<int>(b))
             ->add_offsets(offset + (memory_->within[b] >= 0 ? place_within_[b] : 0));
       }
+      if (memory_->within[b] >= 0) {
+        plan_.mutable_buffers(static_cast<int>(b))->set_within(memory_->within[b]);
+      }
     }
     return CheckBudget();
   }

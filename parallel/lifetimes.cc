@@ -88,6 +88,17 @@ class LifeFinder {
 
 }  // namespace
 
+void Join(const std::vector<BufferLife>& guest, std::vector<BufferLife>& host) {
+  for (size_t i = 0; i < host.size(); ++i) {
+    host[i].first = guest[i].first;
+    host[i].time.first = std::min(host[i].time.first, guest[i].time.first);
+    host[i].time.last = std::max(host[i].time.last, guest[i].time.last);
+    for (size_t s = 0; s < host[i].last.size(); ++s) {
+      if (guest[i].last[s].end > host[i].last[s].end) host[i].last[s] = guest[i].last[s];
+    }
+  }
+}
+
 std::vector<std::vector<BufferLife>> BufferLives(const LoweredProgram& program,
                                                  const StepSchedule& schedule) {
   return LifeFinder(program, schedule).Run();

@@ -28,6 +28,10 @@ struct BufferLife {
   std::array<LastTouch, kNumStreams> last;  // by stream
 };
 
+// Makes lives of a host, one by one, those of it and of a guest that lies in its memory and is
+// written first. As many of both.
+void Join(const std::vector<BufferLife>& guest, std::vector<BufferLife>& host);
+
 // Per buffer its lives over one step, in order; empty for memory that is never shared: what is
 // carried from step to step, what has several slots, and variables.
 std::vector<std::vector<BufferLife>> BufferLives(const LoweredProgram& program,

@@ -108,20 +108,11 @@ class MemoryPlanner {
   // A scalar is not worth a firing that waits for another stream.
   bool Shares(size_t b) const { return sizes_.buffers[b] > kArenaAlignment && !lives_[b].empty(); }
 
-  // Of a host and its guest: from the guest's first write on.
+  // Of a host: those of its guest joined.
   std::vector<BufferLife> LivesOf(size_t b) const {
     if (!Shares(b)) return {};
     std::vector<BufferLife> lives = lives_[b];
-    if (guest_[b] < 0) return lives;
-    for (size_t i = 0; i < lives.size(); ++i) {
-      const BufferLife& guest = lives_[guest_[b]][i];
-      lives[i].first = guest.first;
-      lives[i].time.first = std::min(lives[i].time.first, guest.time.first);
-      lives[i].time.last = std::max(lives[i].time.last, guest.time.last);
-      for (size_t s = 0; s < lives[i].last.size(); ++s) {
-        if (guest.last[s].end > lives[i].last[s].end) lives[i].last[s] = guest.last[s];
-      }
-    }
+    if (guest_[b] >= 0) Join(lives_[guest_[b]], lives);
     return lives;
   }
 
@@ -134,18 +125,6 @@ class MemoryPlanner {
         Ask(sizes_.buffers[b], {.buffer = static_cast<int>(b), .slot = slot, .lives = LivesOf(b)});
       }
     }
-  }
-
-  // The end of the calls from number `c` on whose workspaces lie apart: those of the same kernel
-  // that follow each other and take little.
-  static size_t EndOfRun(const LoweredActor& actor, const std::vector<int64_t>& bytes, size_t c) {
-    size_t end = c + 1;
-    const auto small = [&](size_t call) { return bytes[call] < kSmallWorkspace; };
-    while (small(c) && end < actor.calls.size() && small(end) &&
-           actor.calls[end].kernel == actor.calls[c].kernel) {
-      ++end;
-    }
-    return end;
   }
 
   void AskForWorkspaces() {
@@ -163,7 +142,7 @@ class MemoryPlanner {
       for (size_t c = 0; c < bytes.size(); ++c) {
         if (c == behind) {
           first = c;
-          behind = EndOfRun(actor, bytes, c);
+          behind = EndOfWorkspaces(actor, bytes, c);
         }
         if (bytes[c] > 0) {
           const int64_t at = begins[first], end = begins[behind];
@@ -280,6 +259,16 @@ class MemoryPlanner {
 };
 
 }  // namespace
+
+size_t EndOfWorkspaces(const LoweredActor& actor, const std::vector<int64_t>& bytes, size_t call) {
+  size_t end = call + 1;
+  const auto small = [&](size_t c) { return bytes[c] < kSmallWorkspace; };
+  while (small(call) && end < actor.calls.size() && small(end) &&
+         actor.calls[end].kernel == actor.calls[call].kernel) {
+    ++end;
+  }
+  return end;
+}
 
 PlannedMemory PlanMemory(const LoweredProgram& program, const StepSchedule& schedule,
                          const std::vector<std::vector<BufferLife>>& lives,

@@ -47,6 +47,11 @@ struct PlannedMemory {
   std::vector<Holder> peak;  // what is live when most is, largest first
 };
 
+// The end of the calls from number `call` on whose workspaces live together, and so lie apart:
+// those of one kernel that follow each other and take little. `bytes` of workspace by call of the
+// actor.
+size_t EndOfWorkspaces(const LoweredActor& actor, const std::vector<int64_t>& bytes, size_t call);
+
 // Packs slots and workspaces by lifetime; edges keep apart what shares memory across streams. Calls
 // of one kernel that follow each other have small workspaces each to itself.
 // `lives` as BufferLives has it. Deterministic.

@@ -62,10 +62,8 @@ class Variants {
   }
 
   void All() {
-    Silu<1, false>("1"), Silu<1, true>("1, once"), Silu<2, false>("2"),
-        Silu<2, true>("2, once, used");
-    Silu<3, true>("3, once"), Silu<4, false>("4"), Silu<4, true>("4, once");
-    Norm<2>("2"), Norm<4>("4"), Norm<8>("8, used");
+    Silu<1>("1, used"), Silu<2>("2"), Silu<3>("3"), Silu<4>("4");
+    Norm<2>("2"), Norm<4>("4, used"), Norm<8>("8");
     NormGrad<4, 2, 2>("4, 2, 2, used"), NormGrad<4, 3, 1>("4, 3, 1"), NormGrad<4, 4, 1>("4, 4, 1");
     NormGrad<2, 2, 2>("2, 2, 2"), NormGrad<2, 2, 3>("2, 2, 3"), NormGrad<2, 3, 3>("2, 3, 3");
     NormGrad<2, 4, 2>("2, 4, 2"), NormGrad<1, 4, 4>("1, 4, 4"), NormGrad<8, 2, 1>("8, 2, 1");
@@ -86,16 +84,16 @@ class Variants {
     std::fflush(stdout);
   }
 
-  // Packs that a thread loads ahead; whether operands are read as data that is not needed again.
-  template <int kAhead, bool kOnce>
+  // Packs that a thread loads ahead.
+  template <int kAhead>
   void Silu(const char* variant) {
     const unsigned grid = GridForAll(kRows * kFfn, int64_t{N} * kAhead * kBlockThreads);
     Time("silu_gate", variant, 3, kRows * kFfn, [&] {
-      MapKernel<kAhead, kOnce, N, T, 2, 1><<<grid, kBlockThreads>>>(
+      MapKernel<kAhead, N, T, 2, 1><<<grid, kBlockThreads>>>(
           MapOperands<T, 2, 1>{{data_[0], data_[1]}, {data_[2]}}, kRows * kFfn, SiluGate<T>());
     });
     Time("silu_gate_grad", variant, 5, kRows * kFfn, [&] {
-      MapKernel<kAhead, kOnce, N, T, 3, 2><<<grid, kBlockThreads>>>(
+      MapKernel<kAhead, N, T, 3, 2><<<grid, kBlockThreads>>>(
           MapOperands<T, 3, 2>{{data_[0], data_[1], data_[2]}, {data_[3], data_[4]}}, kRows * kFfn,
           SiluGateGrad<T>());
     });
