@@ -1,5 +1,5 @@
 // What attention's kernels know of their operands: extents, which key/value head serves a query
-// head, how many keys a query sees, and where a head's rows lie.
+// head, which keys a query sees, and where a head's rows lie.
 #pragma once
 
 #include <algorithm>
@@ -43,18 +43,59 @@ inline absl::StatusOr<int64_t> KeyHead(const Operand& q, const Operand& k, int64
                                           " need key heads that are not in ", k.box->ToString()));
 }
 
-// seen[i]: how many of the local keys, from the first on, query row i sees. Keys lie in increasing
-// logical order, so those that a causal row sees come first.
-inline void CountSeenKeys(const IndexSet& queries, const IndexSet& keys, bool causal,
-                          int64_t* seen) {
-  int64_t row = 0;
-  for (const Interval& q : queries.intervals()) {
-    for (int64_t position = q.begin; position < q.end; ++position, ++row) {
-      seen[row] = 0;
-      for (const Interval& k : keys.intervals()) {
-        if (causal && k.begin > position) break;
-        seen[row] += (causal ? std::min(k.end, position + 1) : k.end) - k.begin;
-      }
+// Input `i`, or nullptr if it is absent.
+inline const Operand* GivenInput(const KernelContext& c, size_t i) {
+  return i < c.inputs.size() && c.inputs[i].data != nullptr ? &c.inputs[i] : nullptr;
+}
+
+// Which positions of keys a query sees by its own. constexpr, so that devices may call it too.
+struct AttentionMask {
+  static constexpr int64_t kNoWindow = int64_t{1} << 60;
+  bool causal = false;
+  int64_t window = kNoWindow;
+
+  // Keys less than `window` positions away, not after the query if causal; and in [bounds[0],
+  // bounds[1]) unless bounds is nullptr. Empty if the end is not behind the begin.
+  constexpr Interval Of(int64_t position, const int32_t* bounds) const {
+    Interval seen{position - window + 1, causal ? position + 1 : position + window};
+    if (bounds != nullptr && bounds[0] > seen.begin) seen.begin = bounds[0];
+    if (bounds != nullptr && bounds[1] < seen.end) seen.end = bounds[1];
+    return seen;
+  }
+};
+
+inline AttentionMask MaskOf(const Attrs& attrs) {
+  const int64_t window = attrs.Int("window");
+  return {attrs.Bool("causal"),
+          window > 0 ? std::min(window, AttentionMask::kNoWindow) : AttentionMask::kNoWindow};
+}
+
+// The local keys [from, to) that a query row sees; none unless from < to.
+struct KeyRun {
+  int64_t from, to;
+  constexpr bool empty() const { return from >= to; }
+};
+
+inline int64_t CountBelow(const IndexSet& set, int64_t position) {
+  int64_t count = 0;
+  for (const Interval& interval : set.intervals()) {
+    count += std::clamp<int64_t>(position - interval.begin, 0, interval.size());
+  }
+  return count;
+}
+
+// runs[i]: what query row i of batch entry `batch` sees. Keys lie in increasing logical order, so
+// that the local ones which a row sees follow each other. `visible`: [batch,s,2], or nullptr.
+inline void FindKeyRuns(const Operand& q, const Operand& k, const Operand* visible,
+                        const AttentionMask& mask, int64_t batch, KeyRun* runs) {
+  const IndexSet& keys = k.box->dims[1];
+  const int32_t* bounds = visible == nullptr ? nullptr : visible->as<int32_t>();
+  if (bounds != nullptr) bounds += batch * q.shape[1] * 2;
+  for (const Interval& queries : q.box->dims[1].intervals()) {
+    for (int64_t position = queries.begin; position < queries.end; ++position) {
+      const Interval seen = mask.Of(position, bounds);
+      *runs++ = {CountBelow(keys, seen.begin), CountBelow(keys, seen.end)};
+      if (bounds != nullptr) bounds += 2;
     }
   }
 }
@@ -75,6 +116,13 @@ HeadRows<T> HeadOf(const Operand& x, int64_t b, int64_t head) {
   if (x.data == nullptr) return {nullptr, 0, 0};
   const int64_t stride = x.shape[2] * x.shape[3];
   return {x.as<T>() + b * x.shape[1] * stride + head * x.shape[3], stride, x.shape[3]};
+}
+
+// As HeadOf, of statistics [b,s,h]; no data if there is no operand.
+template <typename W>
+HeadRows<W> StatisticsOfHead(const Operand* x, int64_t b, int64_t head) {
+  if (x == nullptr || x->data == nullptr) return {nullptr, 0, 0};
+  return {x->as<W>() + b * x->shape[1] * x->shape[2] + head, x->shape[2], 1};
 }
 
 // A head's rows from row `first` on as a matrix.

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "kernels/attention_cpu.h"
 #include "kernels/attention_tiles.h"
@@ -7,59 +9,74 @@
 namespace weft {
 namespace {
 
-template <typename T>
-struct AttentionGradBuffers {
+// Gradients in O: T or the type of the sums, which are then formed in the results themselves.
+template <typename T, typename O>
+struct GradientBuffers {
   using W = ArithmeticOf<T>;
-  AttentionGradBuffers(Scratch& scratch, const AttentionSize& size) {
+  GradientBuffers(Scratch& scratch, const AttentionSize& size) {
     const int64_t rows = std::min(size.s, kAttentionRows);
-    seen = scratch.Take<int64_t>(size.s);
+    runs = scratch.Take<KeyRun>(size.s);
     p = scratch.Take<W>(size.block());
     dp = scratch.Take<W>(size.block());
     delta = scratch.Take<W>(rows);
     if (std::is_same_v<T, W>) return;
     p_copy = scratch.Take<T>(size.block());
     ds_copy = scratch.Take<T>(size.block());
+    if (std::is_same_v<O, W>) return;
     row = scratch.Take<W>(2 * size.dv);
     dq = scratch.Take<W>(rows * size.d);
     dk = scratch.Take<W>(size.t * size.d);
     dv = scratch.Take<W>(size.t * size.dv);
   }
-  int64_t* seen;
+  KeyRun* runs;
   W *p, *dp, *delta;
-  T *p_copy = nullptr,
-    *ds_copy = nullptr;  // p and dp as operands; these and the rest are bf16 only
-  W* row = nullptr;
+  T *p_copy = nullptr, *ds_copy = nullptr;  // p and dp as operands, bf16 only
+  W* row = nullptr;                         // these are for results in bf16 only
   W *dq = nullptr, *dk = nullptr, *dv = nullptr;
+};
+template <typename T>
+using AttentionGradBuffers = GradientBuffers<T, T>;
+template <typename T>
+using AttentionBlockGradBuffers = GradientBuffers<T, ArithmeticOf<T>>;
+
+struct GradientOperands {
+  const Operand &doo, &q, &k, &v, &lse;
+  // Either delta or what it is made of; nullptr: absent.
+  const Operand *delta, *o, *dlse;
+  const Operand* visible;
+  const Operand *dq_before, *dk_before, *dv_before;
 };
 
 template <typename W>
-void Clear(const Matrix<W>& x, int64_t rows, int64_t width) {
-  for (int64_t i = 0; x.data != nullptr && i < rows; ++i) {
-    std::fill_n(From(x, i).data, width, W(0));
-  }
+HeadRows<W> HeadBefore(const Operand* x, int64_t batch, int64_t head) {
+  return x == nullptr ? HeadRows<W>{nullptr, 0, 0} : HeadOf<W>(*x, batch, head);
 }
 
-template <typename T>
+template <typename T, typename O>
 class Gradient {
  public:
-  explicit Gradient(const KernelContext& c)
+  Gradient(const KernelContext& c, const GradientOperands& x)
       : c_(c),
-        size_(c.in(1).shape, c.in(2).shape, c.in(3).shape),
+        x_(x),
+        size_(x.q.shape, x.k.shape, x.v.shape),
         scratch_(c.workspace),
         buffers_(scratch_, size_),
-        scale_(AttentionScale(*c.attrs, size_.d)) {
-    CountSeenKeys(c.in(1).box->dims[1], c.in(2).box->dims[1], c.attrs->Bool("causal"),
-                  buffers_.seen);
+        scale_(AttentionScale(*c.attrs, size_.d)),
+        mask_(MaskOf(*c.attrs)) {
+    FindKeyRuns(x.q, x.k, nullptr, mask_, 0, buffers_.runs);
   }
 
   absl::Status Run() {
-    return ForEachHeadGroup(c_.in(1), c_.in(2), size_, [&](const HeadGroup& group) {
-      const HeadRows<T> dk = HeadOf<T>(c_.out(1), group.batch, group.kv);
-      const HeadRows<T> dv = HeadOf<T>(c_.out(2), group.batch, group.kv);
+    return ForEachHeadGroup(x_.q, x_.k, size_, [&](const HeadGroup& group) {
+      if (x_.visible != nullptr && group.kv == 0) {
+        FindKeyRuns(x_.q, x_.k, x_.visible, mask_, group.batch, buffers_.runs);
+      }
+      const HeadRows<O> dk = HeadOf<O>(c_.out(1), group.batch, group.kv);
+      const HeadRows<O> dv = HeadOf<O>(c_.out(2), group.batch, group.kv);
       const Sums sums{SumsOf(dk, 0, buffers_.dk), SumsOf(dv, 0, buffers_.dv)};
-      // Key heads of which no query head is here have gradients too: zeros.
-      Clear(sums.dk, size_.t, size_.d);
-      Clear(sums.dv, size_.t, size_.dv);
+      // Key heads of which no query head is here have gradients too.
+      StartSums(sums.dk, size_.t, size_.d, HeadBefore<W>(x_.dk_before, group.batch, group.kv), 0);
+      StartSums(sums.dv, size_.t, size_.dv, HeadBefore<W>(x_.dv_before, group.batch, group.kv), 0);
       for (int64_t head = group.first; head < group.last; ++head) {
         WEFT_RETURN_IF_ERROR(Head(group, head, sums));
       }
@@ -78,28 +95,31 @@ class Gradient {
   };
   // What the tiles of one query head have besides queries, keys and values.
   struct HeadOperands {
-    HeadRows<T> doo, o, dq;
-    const W *lse, *dlse;  // every size_.heads-th is of this head
+    HeadRows<T> doo, o;
+    HeadRows<O> dq;
+    HeadRows<W> dq_before, lse, delta, dlse;
   };
 
   absl::Status Head(const HeadGroup& group, int64_t head, const Sums& sums) {
-    const int64_t at = group.batch * size_.s * size_.heads + head;
-    const bool has_dlse = c_.inputs.size() > 6 && c_.in(6).data != nullptr;
-    const HeadOperands operands{HeadOf<T>(c_.in(0), group.batch, head),
-                                HeadOf<T>(c_.in(4), group.batch, head),
-                                HeadOf<T>(c_.out(0), group.batch, head), c_.in(5).as<W>() + at,
-                                has_dlse ? c_.in(6).as<W>() + at : nullptr};
-    return ForEachTile(size_, scale_, buffers_.seen, HeadOf<T>(c_.in(1), group.batch, head),
-                       MatrixOf(HeadOf<T>(c_.in(2), group.batch, group.kv), 0),
-                       MatrixOf(HeadOf<T>(c_.in(3), group.batch, group.kv), 0),
+    const int64_t batch = group.batch;
+    const HeadOperands operands{HeadOf<T>(x_.doo, batch, head),
+                                x_.o == nullptr ? HeadRows<T>{} : HeadOf<T>(*x_.o, batch, head),
+                                HeadOf<O>(c_.out(0), batch, head),
+                                HeadBefore<W>(x_.dq_before, batch, head),
+                                StatisticsOfHead<W>(&x_.lse, batch, head),
+                                StatisticsOfHead<W>(x_.delta, batch, head),
+                                StatisticsOfHead<W>(x_.dlse, batch, head)};
+    return ForEachTile(size_, scale_, buffers_.runs, HeadOf<T>(x_.q, batch, head),
+                       MatrixOf(HeadOf<T>(x_.k, batch, group.kv), 0),
+                       MatrixOf(HeadOf<T>(x_.v, batch, group.kv), 0),
                        [&](const AttentionTile<T>& tile) { return Tile(tile, operands, sums); });
   }
 
   absl::Status Tile(const AttentionTile<T>& tile, const HeadOperands& head, const Sums& sums) {
     const Matrix<const T> doo = MatrixOf(head.doo, tile.first);
     const Matrix<W> dq = SumsOf(head.dq, tile.first, buffers_.dq);
-    SumDeltas(tile, head);
-    Clear(dq, tile.rows, tile.d);
+    FindDeltas(tile, head);
+    StartSums(dq, tile.rows, tile.d, head.dq_before, tile.first);
     WEFT_RETURN_IF_ERROR(ForEachBlock(tile, buffers_.p, [&](const KeyBlock& block) {
       return Block(tile, block, head, doo, dq, sums);
     }));
@@ -108,13 +128,17 @@ class Gradient {
   }
 
   // delta of each row: its do o, less dlse.
-  void SumDeltas(const AttentionTile<T>& tile, const HeadOperands& head) {
+  void FindDeltas(const AttentionTile<T>& tile, const HeadOperands& head) {
     for (int64_t i = 0; i < tile.rows; ++i) {
       const int64_t at = tile.first + i;
+      if (head.delta.data != nullptr) {
+        buffers_.delta[i] = *head.delta.row(at);
+        continue;
+      }
       buffers_.delta[i] =
           RowDot(WideRow<T>(head.o.row(at), tile.dv, buffers_.row),
                  WideRow<T>(head.doo.row(at), tile.dv, buffers_.row + tile.dv), tile.dv);
-      if (head.dlse != nullptr) buffers_.delta[i] -= head.dlse[at * size_.heads];
+      if (head.dlse.data != nullptr) buffers_.delta[i] -= *head.dlse.row(at);
     }
   }
 
@@ -139,34 +163,63 @@ class Gradient {
     return Gemm({rows, tile.d, keys}, 1, ds, k, true, dq);
   }
 
-  // p: scores -> probabilities; dp: their gradients -> gradients of the products q k'.
-  void SoftmaxGradBlock(const AttentionTile<T>& tile, const KeyBlock& block, const W* lse) {
+  // p: scores -> probabilities; dp: their gradients -> gradients of the products q k'. A row that
+  // saw no key anywhere has none of either.
+  void SoftmaxGradBlock(const AttentionTile<T>& tile, const KeyBlock& block,
+                        const HeadRows<W>& lse) {
     W *p = buffers_.p, *dp = buffers_.dp;
     for (int64_t i = 0; i < tile.rows; ++i, p += block.count, dp += block.count) {
-      const int64_t n = block.SeenBy(tile, i);
-      std::fill(p + n, p + block.count, W(0));
-      std::fill(dp + n, dp + block.count, W(0));
-      RowSoftmaxGrad(p, dp, n, lse[(tile.first + i) * size_.heads], buffers_.delta[i],
+      const W of_row = *lse.row(tile.first + i);
+      const bool blind = of_row == -std::numeric_limits<W>::infinity();
+      const KeyRun seen = blind ? KeyRun{0, 0} : block.SeenBy(tile, i);
+      ClearUnseen(p, seen, block.count);
+      ClearUnseen(dp, seen, block.count);
+      if (seen.empty()) continue;
+      RowSoftmaxGrad(p + seen.from, dp + seen.from, seen.to - seen.from, of_row, buffers_.delta[i],
                      static_cast<W>(tile.scale));
     }
   }
 
   const KernelContext& c_;
+  const GradientOperands& x_;
   AttentionSize size_;
   Scratch scratch_;
-  AttentionGradBuffers<T> buffers_;
+  GradientBuffers<T, O> buffers_;
   double scale_;
+  AttentionMask mask_;
 };
+
+AttentionSize SizeOfGradient(const CostContext& c) {
+  return AttentionSize(c.inputs[1].shape, c.inputs[2].shape, c.inputs[3].shape);
+}
 
 }  // namespace
 
 absl::Status AttentionGradCpu(const KernelContext& k) {
-  return RunForFloat(k.in(0).dtype(), [&](auto type) { return Gradient<decltype(type)>(k).Run(); });
+  const GradientOperands x{k.in(0),  k.in(1),          k.in(2),          k.in(3), k.in(5), nullptr,
+                           &k.in(4), GivenInput(k, 6), GivenInput(k, 7), nullptr, nullptr, nullptr};
+  return RunForFloat(k.in(0).dtype(), [&](auto type) {
+    using T = decltype(type);
+    return Gradient<T, T>(k, x).Run();
+  });
+}
+
+absl::Status AttentionBlockGradCpu(const KernelContext& k) {
+  const GradientOperands x{k.in(0),          k.in(1),          k.in(2),          k.in(3),
+                           k.in(4),          &k.in(5),         nullptr,          nullptr,
+                           GivenInput(k, 6), GivenInput(k, 7), GivenInput(k, 8), GivenInput(k, 9)};
+  return RunForFloat(k.in(0).dtype(), [&](auto type) {
+    using T = decltype(type);
+    return Gradient<T, ArithmeticOf<T>>(k, x).Run();
+  });
 }
 
 int64_t AttentionGradWorkspace(const CostContext& c) {
-  return BufferBytes<AttentionGradBuffers>(
-      c.inputs[0].dtype, AttentionSize(c.inputs[1].shape, c.inputs[2].shape, c.inputs[3].shape));
+  return BufferBytes<AttentionGradBuffers>(c.inputs[0].dtype, SizeOfGradient(c));
+}
+
+int64_t AttentionBlockGradWorkspace(const CostContext& c) {
+  return BufferBytes<AttentionBlockGradBuffers>(c.inputs[0].dtype, SizeOfGradient(c));
 }
 
 }  // namespace weft

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "absl/status/status.h"
@@ -49,18 +50,29 @@ template <typename T>
 struct AttentionTile {
   int64_t first, rows, d, dv;
   double scale;
-  const int64_t* seen;  // of the tile's rows: how many keys each sees, more and more
+  const KeyRun* runs;  // of the tile's rows: the keys that each sees
+  KeyRun keys;         // from the first to the last of them
   Matrix<const T> q, k, v;
 };
 
-// Calls f(tile), a status, for each tile of the query rows `q`. `seen` is of all rows.
+// From the first to the last key of some runs.
+inline KeyRun SpanOf(const KeyRun* runs, int64_t rows) {
+  KeyRun span{std::numeric_limits<int64_t>::max(), 0};
+  for (int64_t i = 0; i < rows; ++i) {
+    if (runs[i].empty()) continue;
+    span = {std::min(span.from, runs[i].from), std::max(span.to, runs[i].to)};
+  }
+  return span;
+}
+
+// Calls f(tile), a status, for each tile of the query rows `q`. `runs` are of all rows.
 template <typename T, typename F>
-absl::Status ForEachTile(const AttentionSize& size, double scale, const int64_t* seen,
+absl::Status ForEachTile(const AttentionSize& size, double scale, const KeyRun* runs,
                          const HeadRows<T>& q, Matrix<const T> k, Matrix<const T> v, F&& f) {
   for (int64_t first = 0; first < size.s; first += kAttentionRows) {
     const int64_t rows = std::min(kAttentionRows, size.s - first);
-    WEFT_RETURN_IF_ERROR(f(AttentionTile<T>{first, rows, size.d, size.dv, scale, seen + first,
-                                            MatrixOf(q, first), k, v}));
+    WEFT_RETURN_IF_ERROR(f(AttentionTile<T>{first, rows, size.d, size.dv, scale, runs + first,
+                                            SpanOf(runs + first, rows), MatrixOf(q, first), k, v}));
   }
   return absl::OkStatus();
 }
@@ -69,26 +81,59 @@ absl::Status ForEachTile(const AttentionSize& size, double scale, const int64_t*
 struct KeyBlock {
   int64_t first, count;
 
-  // How many of them, from the first on, row `i` of the tile sees.
+  // What of them row `i` of the tile sees: [from, to) of the block.
   template <typename T>
-  int64_t SeenBy(const AttentionTile<T>& tile, int64_t i) const {
-    return std::clamp<int64_t>(tile.seen[i] - first, 0, count);
+  KeyRun SeenBy(const AttentionTile<T>& tile, int64_t i) const {
+    const KeyRun run = tile.runs[i];
+    if (run.empty()) return {0, 0};
+    return {std::clamp<int64_t>(run.from - first, 0, count),
+            std::clamp<int64_t>(run.to - first, 0, count)};
+  }
+
+  template <typename T>
+  bool SeenByAny(const AttentionTile<T>& tile) const {
+    for (int64_t i = 0; i < tile.rows; ++i) {
+      if (!SeenBy(tile, i).empty()) return true;
+    }
+    return false;
   }
 };
 
-// Calls f(block), a status, for each block of the keys that the tile sees, with its scaled scores
-// in `scores`, dense [rows, count]; those of keys that a row does not see mean nothing.
+// Calls f(block), a status, for each block of keys of which the tile sees any, with its scaled
+// scores in `scores`, dense [rows, count]; those of keys that a row does not see mean nothing.
 template <typename T, typename F>
 absl::Status ForEachBlock(const AttentionTile<T>& tile, ArithmeticOf<T>* scores, F&& f) {
-  const int64_t seen = tile.seen[tile.rows - 1];
-  for (int64_t first = 0; first < seen; first += kAttentionKeys) {
-    const KeyBlock block{first, std::min(kAttentionKeys, seen - first)};
+  for (int64_t first = tile.keys.from; first < tile.keys.to; first += kAttentionKeys) {
+    const KeyBlock block{first, std::min(kAttentionKeys, tile.keys.to - first)};
+    if (!block.SeenByAny(tile)) continue;
     WEFT_RETURN_IF_ERROR(Gemm({tile.rows, block.count, tile.d}, tile.scale, tile.q,
                               Transpose(From(tile.k, first)), false,
                               Matrix<ArithmeticOf<T>>{scores, block.count, 1}));
     WEFT_RETURN_IF_ERROR(f(block));
   }
   return absl::OkStatus();
+}
+
+// Zeros in a block's row of `count` outside of what is seen.
+template <typename W>
+void ClearUnseen(W* row, const KeyRun& seen, int64_t count) {
+  std::fill(row, row + seen.from, W(0));
+  std::fill(row + seen.to, row + count, W(0));
+}
+
+// Where the sums of `n` rows begin: at what came before, whose dtype is theirs, or at 0. `before`
+// may be the memory of the sums; no data if nothing came before.
+template <typename W>
+void StartSums(const Matrix<W>& sums, int64_t n, int64_t width, const HeadRows<W>& before,
+               int64_t first) {
+  for (int64_t i = 0; sums.data != nullptr && i < n; ++i) {
+    W* row = From(sums, i).data;
+    if (before.data == nullptr) {
+      std::fill_n(row, width, W(0));
+    } else if (before.row(first + i) != row) {
+      std::copy_n(before.row(first + i), width, row);
+    }
+  }
 }
 
 // Dense x [rows, width] as products read it: itself, or rounded into `copy`.
@@ -131,11 +176,9 @@ void StoreSums(const Matrix<ArithmeticOf<T>>& sums, int64_t n, const HeadRows<T>
 template <template <typename> class Buffers>
 int64_t BufferBytes(DType dtype, const AttentionSize& size) {
   Scratch scratch(nullptr);
-  switch (dtype) {
-    case DType::kF64: Buffers<double>(scratch, size); break;
-    case DType::kBF16: Buffers<BFloat16>(scratch, size); break;
-    default: Buffers<float>(scratch, size);
-  }
+  DispatchFloat(dtype, [&](auto type) {
+    Buffers<decltype(type)>(scratch, size);
+  }).IgnoreError();  // of dtypes that `infer` refuses
   return scratch.used();
 }
 

@@ -94,6 +94,12 @@ int64_t AttentionGradCudaWorkspace(const CostContext& c) {
   return size.batch * size.s * size.heads * WideBytes(c.inputs[1].dtype);
 }
 
+int64_t AttentionBlockCudaWorkspace(const CostContext& c) { return AttentionCudaWorkspace(c); }
+
+int64_t AttentionBlockGradCudaWorkspace(const CostContext& c) {
+  return AttentionGradCudaWorkspace(c);
+}
+
 int64_t NoCudaWorkspace(const CostContext&) { return 0; }
 
 }  // namespace weft

@@ -33,6 +33,8 @@ int64_t HeadGradCudaWorkspace(const CostContext& c);
 int64_t HeadWithGradCudaWorkspace(const CostContext& c);
 int64_t AttentionCudaWorkspace(const CostContext& c);
 int64_t AttentionGradCudaWorkspace(const CostContext& c);
+int64_t AttentionBlockCudaWorkspace(const CostContext& c);
+int64_t AttentionBlockGradCudaWorkspace(const CostContext& c);
 int64_t NoCudaWorkspace(const CostContext& c);
 
 }  // namespace weft

@@ -31,6 +31,9 @@ void DefineLamb(OpRegistry& ops);  // lamb_update, lamb_apply
 void DefineEinsum(OpRegistry& ops);
 void DefineConv2d(OpRegistry& ops);  // conv2d and its two gradients
 void DefineAttention(OpRegistry& ops);
+void DefineAttentionBlock(OpRegistry& ops);  // for keys that come in parts
+void DefineAttentionDelta(OpRegistry& ops);
+void DefineAttentionSink(OpRegistry& ops);
 void DefineHeadCrossEntropy(OpRegistry& ops);
 void DefineHeadCrossEntropyWithGrad(OpRegistry& ops);
 void DefineEmbedding(OpRegistry& ops);
