@@ -300,6 +300,7 @@ TEST_P(OpLaws, SharingMemoryChangesNothing) {
                    const std::vector<HostTensor>& results, DType) {
     for (const auto& [input, output] : op.in_place) {
       if (input >= static_cast<int>(sample.inputs.size())) continue;
+      if (sample.inputs[input].absent()) continue;
       if (sample.inputs[input].spec.bytes() != results[output].spec.bytes()) continue;
       const auto shared = RunKernel(op, attrs, sample.inputs, {.aliased = {{input, output}}});
       ASSERT_TRUE(shared.ok()) << shared.status();

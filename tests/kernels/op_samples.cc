@@ -1,5 +1,6 @@
 #include "tests/kernels/op_samples.h"
 
+#include <cmath>
 #include <utility>
 
 namespace weft::testing {
@@ -32,6 +33,12 @@ class Samples {
     }
     return x;
   }
+  // Key positions [begin, end) that each row of [batch,s,2] sees, some rows none.
+  HostTensor Visible(int64_t batch, int64_t s) {
+    HostTensor x = Indices({batch, s, 2}, 0, static_cast<int>(s) - 1);
+    for (size_t i = 1; i < x.values.size(); i += 2) x.values[i] += 2;
+    return x;
+  }
   HostTensor Scalar(double value, DType dtype = DType::kF32) { return Whole({{}, dtype}, {value}); }
   // Of the statistics that norms, attention and losses keep: f32, or f64 in checks.
   HostTensor Statistic(Shape shape, double low, double high) {
@@ -56,6 +63,8 @@ class Samples {
   void Products();
   void Model();
   void Attention();
+  void AttentionMasks();
+  void AttentionBlocks();
   void Convolutions();
   std::vector<OpSample> Take() { return std::move(all_); }
 
@@ -259,6 +268,67 @@ void Samples::Attention() {
           {X(o), X(q), X(k), X(v), X(o), Statistic(lse, 6, 7), Statistic(lse, -1, 1)});
     }
   }
+  AttentionMasks();
+  AttentionBlocks();
+}
+
+void Samples::AttentionMasks() {
+  const Shape q = {2, 5, 4, 4}, k = {2, 7, 2, 4}, v = {2, 7, 2, 3}, o = {2, 5, 4, 3};
+  const Shape lse = {2, 5, 4};
+  for (bool causal : {false, true}) {
+    for (int64_t window : {0, 3}) {
+      const Attrs attrs{{"causal", causal}, {"window", window}};
+      Add("attention", attrs, {X(q), X(k), X(v), Visible(2, 5)});
+      Add("attention_grad", attrs,
+          {X(o), X(q), X(k), X(v), X(o), Statistic(lse, 6, 7), Absent(), Visible(2, 5)});
+      Add("attention_grad", attrs,
+          {X(o), X(q), X(k), X(v), X(o), Statistic(lse, 6, 7), Statistic(lse, -1, 1),
+           Visible(2, 5)});
+    }
+    Add("attention", {{"causal", causal}, {"window", int64_t{2}}}, {X(q), X(k), X(v)});
+  }
+}
+
+// Blocks alone and after others, with every mixture of operands that matters.
+void Samples::AttentionBlocks() {
+  const Shape q = {2, 5, 4, 4}, k = {2, 7, 2, 4}, v = {2, 7, 2, 3}, o = {2, 5, 4, 3};
+  const Shape row = {2, 5, 4};
+  const std::string narrow(Name(dtype_));
+  for (bool causal : {false, true}) {
+    const Attrs attrs{{"causal", causal}, {"window", int64_t{causal ? 3 : 0}}, {"density", 0.5}};
+    HostTensor before = Statistic(row, -1, 4);
+    for (size_t i = 0; i < before.values.size(); i += 3) before.values[i] = -HUGE_VAL;
+    for (const std::string& dtype : {std::string(), narrow}) {
+      Attrs in_dtype = attrs;
+      in_dtype.Set("dtype", dtype);
+      Add("attention_block", in_dtype, {X(q), X(k), X(v)});
+      Add("attention_block", in_dtype, {X(q), X(k), X(v), Statistic(o, -2, 2), before});
+      Add("attention_block", in_dtype, {X(q), X(k), X(v), Absent(), Absent(), Visible(2, 5)});
+      Add("attention_block", in_dtype,
+          {X(q), X(k), X(v), Statistic(o, -2, 2), before, Visible(2, 5)});
+    }
+    HostTensor lse = Statistic(row, 6, 7);
+    lse.values[3] = -HUGE_VAL;
+    std::vector<HostTensor> operands = {X(o), X(q), X(k), X(v), lse, Statistic(row, -1, 1)};
+    Add("attention_block_grad", attrs, operands);
+    operands.push_back(Visible(2, 5));
+    Add("attention_block_grad", attrs, operands);
+    for (const Shape& shape : {q, k, v}) operands.push_back(Statistic(shape, -2, 2));
+    Add("attention_block_grad", attrs, operands);
+    operands[6] = operands[8] = Absent();
+    operands.push_back(X(o));
+    Add("attention_block_grad", attrs, operands);
+  }
+  Add("attention_delta", {}, {X(o), X(o)});
+  Add("attention_delta", {}, {X(o), Statistic(o, -2, 2), Statistic(row, -1, 1)});
+  HostTensor blind = Statistic(row, -2, 2);
+  blind.values[1] = -HUGE_VAL;
+  Add("attention_sink", {}, {X(o), Statistic(row, -2, 2), X({4})}, {0, 1});
+  Add("attention_sink", {}, {X(o), Statistic(row, -1, 1), Statistic({4}, -9, 9)});
+  Add("attention_sink", {}, {X(o), blind, X({4})}, {});
+  Add("attention_sink_grad", {},
+      {X(o), Statistic(row, -1, 1), X(o), Statistic(row, -1, 1), X({4})});
+  Add("attention_sink_grad", {}, {X(o), Absent(), X(o), blind, Statistic({4}, -1, 1)});
 }
 
 }  // namespace

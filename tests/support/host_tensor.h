@@ -28,7 +28,12 @@ struct HostTensor {
   TensorSpec spec;             // logical
   Box box;                     // what is here
   std::vector<double> values;  // dense row-major over the box
+
+  bool absent() const { return spec.rank() == 0 && values.empty(); }
 };
+
+// An optional operand that is not given.
+inline HostTensor Absent() { return {}; }
 
 // The whole tensor with these values.
 inline HostTensor Whole(TensorSpec spec, std::vector<double> values) {
@@ -149,7 +154,7 @@ inline absl::StatusOr<std::vector<HostTensor>> RunKernel(const OpDef& op, const 
   std::vector<TensorSpec> logical, local_in, local_out;
   for (const HostTensor& x : inputs) {
     logical.push_back(x.spec);
-    local_in.push_back({x.box.shape(), x.spec.dtype});
+    local_in.push_back(x.absent() ? TensorSpec{} : TensorSpec{x.box.shape(), x.spec.dtype});
   }
   auto inferred = op.infer(InferContext{logical, attrs});
   if (!inferred.ok()) return inferred.status();
@@ -158,6 +163,11 @@ inline absl::StatusOr<std::vector<HostTensor>> RunKernel(const OpDef& op, const 
   std::vector<Operand> in, out;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const HostTensor& x = inputs[i];
+    if (x.absent()) {
+      in_buffers.push_back(nullptr);
+      in.push_back({});
+      continue;
+    }
     in_buffers.push_back(std::make_shared<GuardedBuffer>(local_in[i].bytes()));
     for (size_t e = 0; e < x.values.size(); ++e) {
       StoreElement(x.spec.dtype, in_buffers[i]->data(), e, x.values[e]);
@@ -200,7 +210,9 @@ inline absl::StatusOr<std::vector<HostTensor>> RunKernel(const OpDef& op, const 
                               .accumulate = absl::MakeConstSpan(adds.get(), results.size())};
   if (absl::Status status = DeviceOfTests()->Run(op, context); !status.ok()) return status;
   bool intact = workspace.intact();
-  for (const auto& buffer : in_buffers) intact = intact && buffer->intact();
+  for (const auto& buffer : in_buffers) {
+    intact = intact && (buffer == nullptr || buffer->intact());
+  }
   for (const auto& buffer : out_buffers) intact = intact && buffer->intact();
   if (!intact) return absl::InternalError(absl::StrCat(op.name, " wrote behind a buffer"));
   for (size_t o = 0; o < results.size(); ++o) {

@@ -105,6 +105,7 @@ inline double CombineOf(Monoid monoid, double a, double b) {
 
 // What the rank holds of the whole tensor x; `seed` chooses the summands of a partial layout.
 inline HostTensor PartAt(const HostTensor& x, const GridLayout& layout, int rank, uint64_t seed) {
+  if (x.absent()) return x;
   const Summand summand = SummandAt(layout, rank);
   HostTensor part = x;
   for (size_t e = 0; e < part.values.size(); ++e) {
