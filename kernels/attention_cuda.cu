@@ -15,10 +15,19 @@ namespace {
 
 constexpr int kRows = kBlockThreads / kWarp;
 
-template <typename T>
+template <typename T, typename O>
+struct ForwardPointers {
+  const T *q, *k, *v;
+  const WideOf<T>*o_before, *lse_before;  // both or neither
+  O* o;
+  WideOf<T>* lse;
+};
+
+template <typename T, typename O>
 __global__ void __launch_bounds__(kBlockThreads)
-    ForwardKernel(AttentionOnCuda a, const T* q, const T* k, const T* v, T* o, WideOf<T>* lse) {
+    ForwardKernel(AttentionOnCuda a, ForwardPointers<T, O> x) {
   using W = WideOf<T>;
+  const W none = -std::numeric_limits<W>::infinity();
   W* queries = DynamicShared<W>();
   W* sums = queries + kRows * a.d;
   W* keys = sums + kRows * a.dv;
@@ -30,21 +39,26 @@ __global__ void __launch_bounds__(kBlockThreads)
     const int64_t head = job / tiles % a.heads, batch = job / tiles / a.heads;
     const int64_t first = job % tiles * kRows, row = first + warp;
     const int64_t kv = a.KeyHead(head);
-    const T* from_k = k + (batch * a.t * a.kv_heads + kv) * a.d;
-    const T* from_v = v + (batch * a.t * a.kv_heads + kv) * a.dv;
+    const T* from_k = x.k + (batch * a.t * a.kv_heads + kv) * a.d;
+    const T* from_v = x.v + (batch * a.t * a.kv_heads + kv) * a.dv;
     __syncthreads();  // the last job's readers are done
-    LoadRows(q + (batch * a.s * a.heads + head) * a.d, a.heads * a.d, first, a.s, kRows, a.d,
+    LoadRows(x.q + (batch * a.s * a.heads + head) * a.d, a.heads * a.d, first, a.s, kRows, a.d,
              queries, a.d);
-    for (int64_t c = threadIdx.x; c < kRows * a.dv; c += blockDim.x) sums[c] = 0;
-    const int64_t seen = row < a.s ? a.Seen(row) : 0;
-    const int64_t most_seen = a.Seen(first + kRows <= a.s ? first + kRows - 1 : a.s - 1);
-    W most = std::numeric_limits<W>::lowest(), sum = 0;
-    for (int64_t key = 0; key < most_seen; key += kWarp) {
+    const int64_t at = (batch * a.s + row) * a.heads + head;
+    // What came before is a sum of 1 times exp(lse), and o.
+    const bool goes_on = row < a.s && x.lse_before != nullptr && x.lse_before[at] != none;
+    W most = goes_on ? x.lse_before[at] : std::numeric_limits<W>::lowest();
+    W sum = goes_on ? W(1) : W(0);
+    for (int64_t c = lane; c < a.dv; c += kWarp) {
+      sums[warp * a.dv + c] = goes_on ? x.o_before[at * a.dv + c] : W(0);
+    }
+    const KeyRun seen = a.Seen(batch, row), span = a.Span(batch, first, kRows);
+    for (int64_t key = span.from; key < span.to; key += kWarp) {
       __syncthreads();
       LoadRows(from_k, a.kv_heads * a.d, key, a.t, kWarp, a.d, keys, a.d + 1);
       LoadRows(from_v, a.kv_heads * a.dv, key, a.t, kWarp, a.dv, values, a.dv);
       __syncthreads();
-      const bool visible = key + lane < seen;
+      const bool visible = key + lane >= seen.from && key + lane < seen.to;
       const W score = visible ? Dot(queries + warp * a.d, keys + lane * (a.d + 1), a.d) *
                                     static_cast<W>(a.scale)
                               : std::numeric_limits<W>::lowest();
@@ -62,20 +76,31 @@ __global__ void __launch_bounds__(kBlockThreads)
       }
     }
     if (row >= a.s) continue;
-    const int64_t at = (batch * a.s + row) * a.heads + head;
-    // A row that sees no key has o = 0.
-    for (int64_t c = lane; c < a.dv && o != nullptr; c += kWarp) {
-      o[at * a.dv + c] = Narrow<T>(seen == 0 ? W(0) : sums[warp * a.dv + c] / sum);
+    // A row that has seen no key has o = 0.
+    for (int64_t c = lane; c < a.dv && x.o != nullptr; c += kWarp) {
+      x.o[at * a.dv + c] = Narrow<O>(sum == 0 ? W(0) : sums[warp * a.dv + c] / sum);
     }
-    if (lane == 0 && lse != nullptr) {
-      lse[at] = seen == 0 ? -std::numeric_limits<W>::infinity() : most + std::log(sum);
-    }
+    if (lane == 0 && x.lse != nullptr) x.lse[at] = sum == 0 ? none : most + std::log(sum);
   }
+}
+
+template <typename T, typename O>
+absl::Status Forward(const KernelContext& c, const AttentionOnCuda& a, const AttentionTensors& x) {
+  using W = WideOf<T>;
+  const int64_t jobs = (a.s + kRows - 1) / kRows * a.heads * a.batch;
+  const int64_t shared = kRows * (a.d + a.dv) + kWarp * (a.d + 1) + kWarp * a.dv + kBlockThreads;
+  const ForwardPointers<T, O> pointers{
+      x.q.as<T>(), x.k.as<T>(),  x.v.as<T>(), DataOf<W>(x.o_before), DataOf<W>(x.lse_before),
+      x.o.as<O>(), x.lse.as<W>()};
+  return Launch(c, &ForwardKernel<T, O>,
+                {GridFor(jobs, 1), kBlockThreads, shared * static_cast<int64_t>(sizeof(W))}, a,
+                pointers);
 }
 
 }  // namespace
 
-absl::StatusOr<AttentionOnCuda> AttentionOnCuda::Of(const KernelContext& c, int first) {
+absl::StatusOr<AttentionOnCuda> AttentionOnCuda::Of(const KernelContext& c, int first,
+                                                    int visible) {
   const Operand &q = c.in(first), &k = c.in(first + 1), &v = c.in(first + 2);
   AttentionOnCuda a;
   a.batch = q.shape[0];
@@ -86,7 +111,8 @@ absl::StatusOr<AttentionOnCuda> AttentionOnCuda::Of(const KernelContext& c, int 
   a.d = q.shape[3];
   a.dv = v.shape[3];
   a.group = q.logical->shape[2] / k.logical->shape[2];
-  a.causal = c.attrs->Bool("causal");
+  a.mask = MaskOf(*c.attrs);
+  a.visible = DataOf<int32_t>(GivenInput(c, visible));
   a.scale = AttentionScale(*c.attrs, a.d);
   WEFT_ASSIGN_OR_RETURN(a.queries, CudaIndexSet::Of(q.box->dims[1]));
   WEFT_ASSIGN_OR_RETURN(a.keys, CudaIndexSet::Of(k.box->dims[1]));
@@ -97,16 +123,11 @@ absl::StatusOr<AttentionOnCuda> AttentionOnCuda::Of(const KernelContext& c, int 
   return a;
 }
 
-absl::Status AttentionByBlocks(const KernelContext& c, const AttentionOnCuda& a) {
-  return DispatchCudaFloat(c.in(0).dtype(), [&](auto t) {
+absl::Status AttentionByBlocks(const KernelContext& c, const AttentionOnCuda& a,
+                               const AttentionTensors& x) {
+  return DispatchCudaFloat(x.q.dtype(), [&](auto t) {
     using T = decltype(t);
-    using W = WideOf<T>;
-    const int64_t jobs = (a.s + kRows - 1) / kRows * a.heads * a.batch;
-    const int64_t shared = kRows * (a.d + a.dv) + kWarp * (a.d + 1) + kWarp * a.dv + kBlockThreads;
-    return Launch(c, &ForwardKernel<T>,
-                  {GridFor(jobs, 1), kBlockThreads, shared * static_cast<int64_t>(sizeof(W))}, a,
-                  c.in(0).as<T>(), c.in(1).as<T>(), c.in(2).as<T>(), c.out(0).as<T>(),
-                  c.out(1).as<W>());
+    return x.wide ? Forward<T, WideOf<T>>(c, a, x) : Forward<T, T>(c, a, x);
   });
 }
 

@@ -1,6 +1,7 @@
 // Attention backward on CUDA without matrix units: one kernel for dq, in which a warp has a query
 // row, and one for dk and dv, in which it has a key. No atomics: equal inputs give equal bits.
 #include <cmath>
+#include <limits>
 
 #include "kernels/attention_cuda.h"
 #include "kernels/cuda_block.h"
@@ -14,32 +15,23 @@ namespace {
 
 constexpr int kRows = kBlockThreads / kWarp;
 
-template <typename T>
+template <typename T, typename O>
 struct GradOperands {
-  const T *doo, *q, *k, *v, *o;
-  const WideOf<T>*lse, *dlse;  // dlse may be nullptr
-  WideOf<T>* delta;
-  T *dq, *dk, *dv;
+  const T *doo, *q, *k, *v;
+  const WideOf<T>*lse, *delta;
+  const WideOf<T>*dq_before, *dk_before, *dv_before;  // nullptr: nothing came before
+  O *dq, *dk, *dv;
 };
 
-// delta of each row and head: its do o, less dlse.
-template <typename T>
-__global__ void __launch_bounds__(kBlockThreads) DeltaKernel(AttentionOnCuda a, GradOperands<T> p) {
-  const int lane = threadIdx.x % kWarp;
-  const int64_t total = a.batch * a.s * a.heads, step = static_cast<int64_t>(gridDim.x) * kRows;
-  for (int64_t at = static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.x / kWarp; at < total;
-       at += step) {
-    WideOf<T> sum = 0;
-    for (int64_t c = lane; c < a.dv; c += kWarp) {
-      sum += Widen(p.o[at * a.dv + c]) * Widen(p.doo[at * a.dv + c]);
-    }
-    sum = WarpReduce(sum, SumOf());
-    if (lane == 0) p.delta[at] = p.dlse == nullptr ? sum : sum - p.dlse[at];
-  }
+// A sum and what came before it at `at`, as the result has it.
+template <typename O, typename W>
+__device__ inline O AddedTo(const W* before, int64_t at, W sum) {
+  return Narrow<O>(before == nullptr ? sum : before[at] + sum);
 }
 
-template <typename T>
-__global__ void __launch_bounds__(kBlockThreads) QueryKernel(AttentionOnCuda a, GradOperands<T> p) {
+template <typename T, typename O>
+__global__ void __launch_bounds__(kBlockThreads)
+    QueryKernel(AttentionOnCuda a, GradOperands<T, O> p) {
   using W = WideOf<T>;
   W* queries = DynamicShared<W>();
   W* grads = queries + kRows * a.d;  // rows of do
@@ -57,18 +49,19 @@ __global__ void __launch_bounds__(kBlockThreads) QueryKernel(AttentionOnCuda a, 
     __syncthreads();
     LoadRows(p.q + rows_at * a.d, a.heads * a.d, first, a.s, kRows, a.d, queries, a.d);
     LoadRows(p.doo + rows_at * a.dv, a.heads * a.dv, first, a.s, kRows, a.dv, grads, a.dv);
-    for (int64_t c = threadIdx.x; c < kRows * a.d; c += blockDim.x) sums[c] = 0;
+    for (int64_t c = lane; c < a.d; c += kWarp) sums[warp * a.d + c] = 0;
     const bool inside = row < a.s;
-    const int64_t seen = inside ? a.Seen(row) : 0, at = rows_at + row * a.heads;
-    const int64_t most_seen = a.Seen(first + kRows <= a.s ? first + kRows - 1 : a.s - 1);
+    const int64_t at = rows_at + row * a.heads;
+    const KeyRun seen = a.Seen(batch, row), span = a.Span(batch, first, kRows);
     const W lse = inside ? p.lse[at] : W(0), delta = inside ? p.delta[at] : W(0);
-    for (int64_t key = 0; key < most_seen; key += kWarp) {
+    const bool blind = lse == -std::numeric_limits<W>::infinity();
+    for (int64_t key = span.from; key < span.to; key += kWarp) {
       __syncthreads();
       LoadRows(p.k + keys_at * a.d, a.kv_heads * a.d, key, a.t, kWarp, a.d, keys, a.d + 1);
       LoadRows(p.v + keys_at * a.dv, a.kv_heads * a.dv, key, a.t, kWarp, a.dv, values, a.dv + 1);
       __syncthreads();
       W weight = 0;
-      if (key + lane < seen) {
+      if (!blind && key + lane >= seen.from && key + lane < seen.to) {
         const W score = Dot(queries + warp * a.d, keys + lane * (a.d + 1), a.d);
         const W dp = Dot(grads + warp * a.dv, values + lane * (a.dv + 1), a.dv);
         weight = std::exp(score * static_cast<W>(a.scale) - lse) * (dp - delta) *
@@ -86,13 +79,14 @@ __global__ void __launch_bounds__(kBlockThreads) QueryKernel(AttentionOnCuda a, 
     }
     __syncwarp();
     for (int64_t c = lane; c < a.d && inside; c += kWarp) {
-      p.dq[at * a.d + c] = Narrow<T>(sums[warp * a.d + c]);
+      p.dq[at * a.d + c] = AddedTo<O>(p.dq_before, at * a.d + c, sums[warp * a.d + c]);
     }
   }
 }
 
-template <typename T>
-__global__ void __launch_bounds__(kBlockThreads) KeyKernel(AttentionOnCuda a, GradOperands<T> p) {
+template <typename T, typename O>
+__global__ void __launch_bounds__(kBlockThreads)
+    KeyKernel(AttentionOnCuda a, GradOperands<T, O> p) {
   using W = WideOf<T>;
   W* keys = DynamicShared<W>();
   W* values = keys + kRows * a.d;
@@ -116,15 +110,16 @@ __global__ void __launch_bounds__(kBlockThreads) KeyKernel(AttentionOnCuda a, Gr
       if (a.KeyHead(head) != kv) continue;
       const int64_t rows_at = batch * a.s * a.heads + head;
       for (int64_t query = 0; query < a.s; query += kWarp) {
-        const int64_t last = query + kWarp <= a.s ? query + kWarp - 1 : a.s - 1;
-        if (a.Seen(last) <= first) continue;
+        const int64_t row = query + lane, at = rows_at + row * a.heads;
+        const KeyRun seen = a.Seen(batch, row);
+        // Every warp has the same rows, so all of the block go on or none.
+        if (!__any_sync(kAllLanes, seen.from < first + kRows && seen.to > first)) continue;
         __syncthreads();
         LoadRows(p.q + rows_at * a.d, a.heads * a.d, query, a.s, kWarp, a.d, queries, a.d + 1);
         LoadRows(p.doo + rows_at * a.dv, a.heads * a.dv, query, a.s, kWarp, a.dv, grads, a.dv + 1);
         __syncthreads();
-        const int64_t row = query + lane, at = rows_at + row * a.heads;
         W weight = 0, ds = 0;
-        if (row < a.s && key < a.t && key < a.Seen(row)) {
+        if (key >= seen.from && key < seen.to && p.lse[at] != -std::numeric_limits<W>::infinity()) {
           const W score = Dot(keys + warp * a.d, queries + lane * (a.d + 1), a.d);
           const W dp = Dot(values + warp * a.dv, grads + lane * (a.dv + 1), a.dv);
           weight = std::exp(score * static_cast<W>(a.scale) - p.lse[at]);
@@ -153,44 +148,42 @@ __global__ void __launch_bounds__(kBlockThreads) KeyKernel(AttentionOnCuda a, Gr
     if (key >= a.t) continue;
     const int64_t at = keys_at + key * a.kv_heads;
     for (int64_t c = lane; c < a.d && p.dk != nullptr; c += kWarp) {
-      p.dk[at * a.d + c] = Narrow<T>(key_sums[warp * a.d + c]);
+      p.dk[at * a.d + c] = AddedTo<O>(p.dk_before, at * a.d + c, key_sums[warp * a.d + c]);
     }
     for (int64_t c = lane; c < a.dv && p.dv != nullptr; c += kWarp) {
-      p.dv[at * a.dv + c] = Narrow<T>(value_sums[warp * a.dv + c]);
+      p.dv[at * a.dv + c] = AddedTo<O>(p.dv_before, at * a.dv + c, value_sums[warp * a.dv + c]);
     }
   }
 }
 
-template <typename T>
-absl::Status Gradient(const KernelContext& c, const AttentionOnCuda& a) {
+template <typename T, typename O>
+absl::Status Gradient(const KernelContext& c, const AttentionOnCuda& a,
+                      const AttentionGradTensors& x) {
   using W = WideOf<T>;
-  const bool has_dlse = c.inputs.size() > 6;
-  const GradOperands<T> p{c.in(0).as<T>(),
-                          c.in(1).as<T>(),
-                          c.in(2).as<T>(),
-                          c.in(3).as<T>(),
-                          c.in(4).as<T>(),
-                          c.in(5).as<W>(),
-                          has_dlse ? c.in(6).as<W>() : nullptr,
-                          static_cast<W*>(c.workspace),
-                          c.out(0).as<T>(),
-                          c.out(1).as<T>(),
-                          c.out(2).as<T>()};
+  const GradOperands<T, O> p{x.doo.as<T>(),
+                             x.q.as<T>(),
+                             x.k.as<T>(),
+                             x.v.as<T>(),
+                             x.lse.as<W>(),
+                             static_cast<const W*>(x.delta),
+                             DataOf<W>(x.dq_before),
+                             DataOf<W>(x.dk_before),
+                             DataOf<W>(x.dv_before),
+                             x.dq.as<O>(),
+                             x.dk.as<O>(),
+                             x.dv.as<O>()};
   constexpr auto kBytes = static_cast<int64_t>(sizeof(W));
   const int64_t tile = kWarp * (a.d + 1) + kWarp * (a.dv + 1);
-  WEFT_RETURN_IF_ERROR(
-      Launch(c, &DeltaKernel<T>,
-             {GridFor((a.batch * a.s * a.heads + kRows - 1) / kRows, 1), kBlockThreads}, a, p));
   if (p.dq != nullptr) {
     const int64_t jobs = (a.s + kRows - 1) / kRows * a.heads * a.batch;
-    WEFT_RETURN_IF_ERROR(Launch(c, &QueryKernel<T>,
+    WEFT_RETURN_IF_ERROR(Launch(c, &QueryKernel<T, O>,
                                 {GridFor(jobs, 1), kBlockThreads,
                                  (kRows * (2 * a.d + a.dv) + tile + kBlockThreads) * kBytes},
                                 a, p));
   }
   if (p.dk == nullptr && p.dv == nullptr) return absl::OkStatus();
   const int64_t jobs = (a.t + kRows - 1) / kRows * a.kv_heads * a.batch;
-  return Launch(c, &KeyKernel<T>,
+  return Launch(c, &KeyKernel<T, O>,
                 {GridFor(jobs, 1), kBlockThreads,
                  (2 * kRows * (a.d + a.dv) + tile + 2 * kBlockThreads) * kBytes},
                 a, p);
@@ -198,8 +191,12 @@ absl::Status Gradient(const KernelContext& c, const AttentionOnCuda& a) {
 
 }  // namespace
 
-absl::Status AttentionGradByBlocks(const KernelContext& c, const AttentionOnCuda& a) {
-  return DispatchCudaFloat(c.in(0).dtype(), [&](auto t) { return Gradient<decltype(t)>(c, a); });
+absl::Status AttentionGradByBlocks(const KernelContext& c, const AttentionOnCuda& a,
+                                   const AttentionGradTensors& x) {
+  return DispatchCudaFloat(x.q.dtype(), [&](auto t) {
+    using T = decltype(t);
+    return x.wide ? Gradient<T, WideOf<T>>(c, a, x) : Gradient<T, T>(c, a, x);
+  });
 }
 
 }  // namespace weft

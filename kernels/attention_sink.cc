@@ -202,7 +202,7 @@ void DefineAttentionSink(OpRegistry& ops) {
       .layout = SinkGradLayout,
       .cost = [](const CostContext& c) { return SinkCost(c, 3); },
       .workspace = SinkGradWorkspace,
-      .cuda_workspace = NoCudaWorkspace,
+      .cuda_workspace = AttentionSinkGradCudaWorkspace,
       .cpu = AttentionSinkGradCpu,
       .in_place = {{0, 0}, {1, 1}},
   });

@@ -20,12 +20,13 @@ using Values = std::unordered_map<int64_t, void*>;
 
 enum Uid : int64_t { kQ = 1, kK, kV, kO, kLse, kDo, kDq, kDk, kDv };
 
-// [batch, rows, heads, width] in memory, as cuDNN's [batch, heads, rows, width].
-fe::graph::Tensor_attributes Tensor(Uid uid, int64_t batch, int64_t rows, int64_t heads,
-                                    int64_t width) {
+// [batch, rows, heads, width] in memory, as cuDNN's [batch, heads, rows, width]; `stride` rows from
+// one batch entry to the next.
+fe::graph::Tensor_attributes Tensor(Uid uid, int64_t batch, int64_t rows, int64_t stride,
+                                    int64_t heads, int64_t width) {
   fe::graph::Tensor_attributes tensor;
   tensor.set_dim({batch, heads, rows, width})
-      .set_stride({rows * heads * width, width, heads * width, 1})
+      .set_stride({stride * heads * width, width, heads * width, 1})
       .set_data_type(fe::DataType_t::BFLOAT16)
       .set_uid(uid);
   return tensor;
@@ -51,6 +52,7 @@ void SetMask(const AttentionShape& a, Options& options) {
   if (!a.causal) return;
   options.set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
       .set_diagonal_band_right_bound(0);
+  if (a.window > 0) options.set_diagonal_band_left_bound(static_cast<int>(a.window));
 }
 
 std::shared_ptr<fe::graph::Graph> Describe(const AttentionShape& a) {
@@ -58,28 +60,28 @@ std::shared_ptr<fe::graph::Graph> Describe(const AttentionShape& a) {
   graph->set_io_data_type(fe::DataType_t::BFLOAT16)
       .set_intermediate_data_type(fe::DataType_t::FLOAT)
       .set_compute_data_type(fe::DataType_t::FLOAT);
-  auto q = graph->tensor(Tensor(kQ, a.batch, a.s, a.heads, a.d));
-  auto k = graph->tensor(Tensor(kK, a.batch, a.t, a.kv_heads, a.d));
-  auto v = graph->tensor(Tensor(kV, a.batch, a.t, a.kv_heads, a.dv));
+  auto q = graph->tensor(Tensor(kQ, a.batch, a.s, a.s_stride, a.heads, a.d));
+  auto k = graph->tensor(Tensor(kK, a.batch, a.t, a.t_stride, a.kv_heads, a.d));
+  auto v = graph->tensor(Tensor(kV, a.batch, a.t, a.t_stride, a.kv_heads, a.dv));
   if (!a.backward) {
     auto options = fe::graph::SDPA_attributes().set_name("attention").set_generate_stats(true);
     SetMask(a, options);
     auto [o, lse] = graph->sdpa(q, k, v, options);
-    SetResult(*o, Tensor(kO, a.batch, a.s, a.heads, a.dv));
+    SetResult(*o, Tensor(kO, a.batch, a.s, a.s, a.heads, a.dv));
     SetResult(*lse, Lse(a));
     return graph;
   }
-  auto o = graph->tensor(Tensor(kO, a.batch, a.s, a.heads, a.dv));
-  auto d_o = graph->tensor(Tensor(kDo, a.batch, a.s, a.heads, a.dv));
+  auto o = graph->tensor(Tensor(kO, a.batch, a.s, a.s_stride, a.heads, a.dv));
+  auto d_o = graph->tensor(Tensor(kDo, a.batch, a.s, a.s_stride, a.heads, a.dv));
   auto lse = graph->tensor(Lse(a));
   auto options = fe::graph::SDPA_backward_attributes()
                      .set_name("attention_grad")
                      .set_deterministic_algorithm(a.deterministic);
   SetMask(a, options);
   auto [dq, dk, dv] = graph->sdpa_backward(q, k, v, o, d_o, lse, options);
-  SetResult(*dq, Tensor(kDq, a.batch, a.s, a.heads, a.d));
-  SetResult(*dk, Tensor(kDk, a.batch, a.t, a.kv_heads, a.d));
-  SetResult(*dv, Tensor(kDv, a.batch, a.t, a.kv_heads, a.dv));
+  SetResult(*dq, Tensor(kDq, a.batch, a.s, a.s, a.heads, a.d));
+  SetResult(*dk, Tensor(kDk, a.batch, a.t, a.t, a.kv_heads, a.d));
+  SetResult(*dv, Tensor(kDv, a.batch, a.t, a.t, a.kv_heads, a.dv));
   return graph;
 }
 

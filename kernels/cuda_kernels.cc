@@ -4,7 +4,10 @@ namespace weft {
 
 void FillCudaKernels(KernelTable& kernels) {
   AddAdamWCuda(kernels);
+  AddAttentionBlockCuda(kernels);
   AddAttentionCuda(kernels);
+  AddAttentionDeltaCuda(kernels);
+  AddAttentionSinkCuda(kernels);
   AddCastCuda(kernels);
   AddConv2dCuda(kernels);
   AddEinsumCuda(kernels);

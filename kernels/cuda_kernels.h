@@ -11,7 +11,10 @@ void FillCudaKernels(KernelTable& kernels);
 
 // One function per source file, each called once by FillCudaKernels.
 void AddAdamWCuda(KernelTable& kernels);
+void AddAttentionBlockCuda(KernelTable& kernels);
 void AddAttentionCuda(KernelTable& kernels);
+void AddAttentionDeltaCuda(KernelTable& kernels);
+void AddAttentionSinkCuda(KernelTable& kernels);
 void AddCastCuda(KernelTable& kernels);
 void AddConv2dCuda(KernelTable& kernels);
 void AddEinsumCuda(KernelTable& kernels);

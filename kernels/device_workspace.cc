@@ -1,5 +1,6 @@
 #include "kernels/device_workspace.h"
 
+#include "kernels/attention_block_scratch.h"
 #include "kernels/attention_geometry.h"
 #include "kernels/einsum_plan.h"
 #include "kernels/head_pieces.h"
@@ -94,10 +95,22 @@ int64_t AttentionGradCudaWorkspace(const CostContext& c) {
   return size.batch * size.s * size.heads * WideBytes(c.inputs[1].dtype);
 }
 
-int64_t AttentionBlockCudaWorkspace(const CostContext& c) { return AttentionCudaWorkspace(c); }
+int64_t AttentionBlockCudaWorkspace(const CostContext& c) {
+  const AttentionSize size(c.inputs[0].shape, c.inputs[1].shape, c.inputs[2].shape);
+  Scratch scratch(nullptr);
+  AttentionBlockScratch(scratch, size, c.inputs[0].dtype);
+  return scratch.used();
+}
 
 int64_t AttentionBlockGradCudaWorkspace(const CostContext& c) {
-  return AttentionGradCudaWorkspace(c);
+  const AttentionSize size(c.inputs[1].shape, c.inputs[2].shape, c.inputs[3].shape);
+  Scratch scratch(nullptr);
+  AttentionBlockGradScratch(scratch, size, c.inputs[1].dtype);
+  return scratch.used();
+}
+
+int64_t AttentionSinkGradCudaWorkspace(const CostContext& c) {
+  return c.inputs[3].elements() * WideBytes(c.inputs[0].dtype);
 }
 
 int64_t NoCudaWorkspace(const CostContext&) { return 0; }

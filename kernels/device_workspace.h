@@ -35,6 +35,7 @@ int64_t AttentionCudaWorkspace(const CostContext& c);
 int64_t AttentionGradCudaWorkspace(const CostContext& c);
 int64_t AttentionBlockCudaWorkspace(const CostContext& c);
 int64_t AttentionBlockGradCudaWorkspace(const CostContext& c);
+int64_t AttentionSinkGradCudaWorkspace(const CostContext& c);
 int64_t NoCudaWorkspace(const CostContext& c);
 
 }  // namespace weft
