@@ -1,5 +1,6 @@
 // Extents at which CUDA kernels take other paths than at the primes of the op laws: packs of 16
 // bytes, tiles, several blocks, and reductions in parts.
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -189,17 +190,20 @@ TEST_P(CudaPacks, Products) {
   einsum("bsh,hnd->dbns", {2, 8, 32}, {32, 3, 8}, {8, 2, 3, 8});
 }
 
-// Sizes that cuDNN takes, in bf16: causal or not, grouped heads, more keys than queries.
+// Sizes that cuDNN takes, in bf16: causal or not, a window, grouped heads, more keys than queries.
 TEST_P(CudaPacks, Attention) {
   struct Case {
     int64_t s, t, heads, kv_heads, d;
     bool causal;
+    int64_t window = 0;
   };
-  for (const Case& c : {Case{64, 64, 4, 4, 64, true}, Case{64, 128, 4, 2, 64, false},
-                        Case{72, 72, 2, 1, 128, true}, Case{40, 40, 2, 2, 32, true}}) {
+  for (const Case& c :
+       {Case{64, 64, 4, 4, 64, true}, Case{64, 128, 4, 2, 64, false}, Case{72, 72, 2, 1, 128, true},
+        Case{40, 40, 2, 2, 32, true}, Case{200, 200, 4, 2, 64, true, 48},
+        Case{64, 64, 2, 2, 64, true, 1}, Case{64, 64, 2, 2, 64, false, 9}}) {
     const Shape q = {2, c.s, c.heads, c.d}, k = {2, c.t, c.kv_heads, c.d};
     const Shape rows = {2, c.s, c.heads};
-    const Attrs attrs{{"causal", c.causal}};
+    const Attrs attrs{{"causal", c.causal}, {"window", c.window}};
     const std::vector<HostTensor> operands = {X(q, -1, 1), X(k, -1, 1), X(k, -1, 1)};
     Expect("attention", attrs, operands);
     // The gradient of what the forward pass really gave: delta and lse belong together.
@@ -208,6 +212,34 @@ TEST_P(CudaPacks, Attention) {
     ASSERT_TRUE(forward.ok()) << forward.status();
     Expect("attention_grad", attrs,
            {X(q, -1, 1), operands[0], operands[1], operands[2], (*forward)[0], (*forward)[1]});
+  }
+}
+
+// Blocks of those sizes: alone, after others, in either dtype; with o, of which cuDNN makes delta.
+TEST_P(CudaPacks, AttentionBlocks) {
+  for (bool causal : {false, true}) {
+    const Shape q = {2, 72, 4, 64}, k = {2, 72, 2, 64}, rows = {2, 72, 4};
+    Attrs attrs{{"causal", causal}};
+    const HostTensor x = X(q, -1, 1), keys = X(k, -1, 1), values = X(k, -1, 1);
+    HostTensor o_before = X(q, -1, 1), lse_before = Wide(rows, 2, 5);
+    o_before.spec.dtype = lse_before.spec.dtype;
+    for (size_t i = 0; i < lse_before.values.size(); i += 5) lse_before.values[i] = -HUGE_VAL;
+    Expect("attention_block", attrs, {x, keys, values});
+    Expect("attention_block", attrs, {x, keys, values, o_before, lse_before});
+    attrs.Set("dtype", std::string(Name(x.spec.dtype)));
+    Expect("attention_block", attrs, {x, keys, values, o_before, lse_before});
+    const OpDef& op = *CudaLawOps().Find("attention_block");
+    const auto forward = RunKernel(op, Completed(op, attrs), {x, keys, values});
+    ASSERT_TRUE(forward.ok()) << forward.status();
+    const HostTensor doo = X(q, -1, 1);
+    const auto delta = RunKernel(*CudaLawOps().Find("attention_delta"), {}, {doo, (*forward)[0]});
+    ASSERT_TRUE(delta.ok()) << delta.status();
+    std::vector<HostTensor> operands = {doo, x, keys, values, (*forward)[1], (*delta)[0], Absent()};
+    for (const Shape& shape : {q, k, k}) operands.push_back(Wide(shape, -1, 1));
+    operands.push_back((*forward)[0]);
+    Expect("attention_block_grad", {{"causal", causal}}, operands);
+    for (int i : {7, 8, 9}) operands[i] = Absent();
+    Expect("attention_block_grad", {{"causal", causal}}, operands);
   }
 }
 
