@@ -153,7 +153,7 @@ absl::StatusOr<std::map<std::string, HostTensor>> EvaluateRow(const RowGraph& ro
   }
   for (const Node& node : row.graph.nodes) {
     std::vector<HostTensor> inputs;
-    for (Value v : node.inputs) inputs.push_back(values.at(v.id));
+    for (Value v : node.inputs) inputs.push_back(v ? values.at(v.id) : Absent());
     auto results = RunKernel(*node.op, node.attrs, inputs);
     if (!results.ok()) return results.status();
     for (size_t o = 0; o < node.outputs.size(); ++o) {

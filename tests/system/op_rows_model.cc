@@ -75,6 +75,29 @@ std::vector<OpRow> ModelRows() {
              {"q S0.S1->S0.B exchange", "k S0.S1->S0.B exchange", "v S0.S1->S0.B exchange"});
     std::move(rows).AppendTo(all);
   }
+  // Documents of 2 and 3 tokens in each row, a window in them, and a sink.
+  std::vector<double> bounds;
+  for (int64_t row = 0; row < 6; ++row) bounds.insert(bounds.end(), {0, 2, 0, 2, 2, 5, 2, 5, 2, 5});
+  Rows packed({.id = "O13",
+               .op = "attention",
+               .attrs = {{"causal", true}, {"window", int64_t{2}}},
+               .inputs = {X({6, 5, 4, 4}, 1), X({6, 5, 4, 4}, 2), X({6, 5, 4, 3}, 3),
+                          Whole({{6, 5, 2}, DType::kI32}, bounds)},
+               .tolerance = 1e-5});
+  packed.Add("S0 S0 S0 S0", "S0 S0", "S0 S0 S0 -");
+  packed.Add("S2 S2 S2 B", "S2 S2", "S2 S2 S2 -");
+  packed.Add("S0.S2 S0.S2 S0.S2 S0.B", "S0.S2 S0.S2", "S0.S2 S0.S2 S0.S2 -");
+  std::move(packed).AppendTo(all);
+  Rows sink({.id = "O13",
+             .op = "attention_sink",
+             .inputs = {X({6, 5, 8, 4}, 1), X({6, 5, 8}, 2), X({8}, 3)},
+             .tolerance = 1e-5});
+  sink.Add("S0 S0 B", "S0 S0", "S0 S0 P");
+  sink.Add("S1 S1 B", "S1 S1", "S1 S1 P");
+  sink.Add("S2 S2 S0", "S2 S2", "S2 S2 S0");
+  sink.Add("S0.S1 S0.S1 B.B", "S0.S1 S0.S1", "S0.S1 S0.S1 P.P");
+  sink.Add("S0.S2 S0.S2 B.S0", "S0.S2 S0.S2", "S0.S2 S0.S2 P.S0");
+  std::move(sink).AppendTo(all);
   // O17: channels and filters too, and groups of them.
   for (const char* format : {"NCHW", "NHWC"}) {
     const bool last = std::string(format) == "NHWC";
