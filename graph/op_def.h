@@ -69,7 +69,8 @@ struct ForwardAndGradient {
 
 struct OpDef {
   std::string name;
-  // Operand names; "x?" may be absent (trailing only), "xs*" takes any number >= 1 (last only).
+  // Operand names; "x?" may be absent (trailing only; where one behind it is there, it is Value(),
+  // and its spec TensorSpec()), "xs*" takes any number >= 1 (last only).
   std::vector<std::string> inputs;
   std::vector<std::string> outputs;
   // Every attribute with its default; the default also fixes the type.
