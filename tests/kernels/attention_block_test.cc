@@ -167,7 +167,8 @@ TEST(AttentionBlock, OneBlockIsAttention) {
 }
 
 // bf16 operands: what is handed on is not rounded to bf16, so more parts give no larger error. But
-// cuDNN rounds every block before it is added to the others.
+// cuDNN rounds every block before it is added to the others; and where kernels round nothing to
+// bf16, errors are those of f32 sums (1e-6).
 TEST(AttentionBlock, TheErrorDoesNotGrowWithTheParts) {
   const double growth = dynamic_cast<CpuKernels*>(DeviceOfTests()) != nullptr ? 1.05 : 1.25;
   for (const Case& c : Cases()) {
@@ -181,8 +182,8 @@ TEST(AttentionBlock, TheErrorDoesNotGrowWithTheParts) {
       for (IndexOrder order : {IndexOrder::kContiguous, IndexOrder::kZigzag}) {
         SCOPED_TRACE(absl::StrCat(c.name, " in ", parts));
         const Errors many = errors(parts, order);
-        EXPECT_LE(many.o, growth * one.o);
-        EXPECT_LE(many.gradients, growth * one.gradients);
+        EXPECT_LE(many.o, growth * std::max(one.o, 1e-6));
+        EXPECT_LE(many.gradients, growth * std::max(one.gradients, 1e-6));
       }
     }
   }
