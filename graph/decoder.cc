@@ -3,8 +3,11 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -68,7 +71,7 @@ class Body {
   Value Dropout(Value x);
   Value Attention(Value x, bool enters);
   Value Mlp(Value x);
-  // Where the stream of hidden values enters a stage: the rows lie as the data axis has them.
+  // Where the stream of hidden values enters a stage: it lies as the tokens do.
   Value Enter(Value x, bool enters);
   int MeshOfLayer(int64_t layer) const;
   double ResidualStddev() const {
@@ -82,11 +85,19 @@ class Body {
   int64_t dropouts_ = 0;  // so far; each has its own tag
 };
 
-// Rows over the axis "data", if the mesh has it.
-const char* ByRows(const Mesh& mesh) { return mesh.FindAxis("data") < 0 ? "[]" : "[data:S(0)]"; }
+// How [batch, sequence, ...] lies over the axes that have a say in it: rows over "data", and the
+// sequence over sequence axes, so that every part has as many keys before it as any other.
+std::string LayoutOfTokens(const Mesh& mesh) {
+  std::vector<std::string> axes;
+  for (const Mesh::Axis& axis : mesh.axes()) {
+    if (axis.name == "data") axes.push_back("data:S(0)");
+    if (IsSequenceAxis(axis.name)) axes.push_back(absl::StrCat(axis.name, ":S(1; zigzag)"));
+  }
+  return absl::StrCat("[", absl::StrJoin(axes, ", "), "]");
+}
 
 Value Body::Enter(Value x, bool enters) {
-  if (enters) g_.Annotate(x, ByRows(g_.mesh()));
+  if (enters) g_.Annotate(x, LayoutOfTokens(g_.mesh()));
   return x;
 }
 
@@ -154,7 +165,7 @@ Decoder Body::Build(int64_t batch, int64_t sequence) {
   std::optional<GraphBuilder::OnMesh> stage;
   stage.emplace(g_, MeshOfLayer(0));
   Value tokens = g_.Input("tokens", {{batch, sequence}, DType::kI32});
-  g_.Annotate(tokens, ByRows(g_.mesh()));
+  g_.Annotate(tokens, LayoutOfTokens(g_.mesh()));
   if (c_.dropout > 0) {  // every stage takes it from the ranks' common mesh
     const GraphBuilder::OnMesh there(g_, c_.stages.empty() ? g_.mesh_index() : 0);
     dropout_seed_ = g_.Input("dropout_seed", {{}, DType::kI64});
@@ -260,7 +271,7 @@ Value BuildDecoderLoss(GraphBuilder& g, const DecoderConfig& config, int64_t bat
   if (!g.status().ok()) return Value();
   const GraphBuilder::OnMesh last(g, g.graph().info(decoder.hidden).mesh);
   Value targets = g.Input("targets", {{batch, sequence}, DType::kI32});
-  g.Annotate(targets, ByRows(g.mesh()));
+  g.Annotate(targets, LayoutOfTokens(g.mesh()));
   Value scale = g.Input("loss_scale", {{}, DType::kF32}, Rate::kStep);
   Value head = decoder.head;
   if (compute != DType::kF32) {

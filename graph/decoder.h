@@ -8,7 +8,8 @@
 // and, with LAYER norms, a norm_bias [h] beside every norm.
 //
 // One fact is stated for layout inference: over the mesh axis "data", tokens and targets lie by
-// rows, and so do the hidden values where they enter a pipeline stage. The rest is inferred from
+// rows, over sequence axes ("seq") by zigzag parts of the sequence, and so do the hidden values
+// where they enter a pipeline stage. The rest is inferred from
 // what axes are called (parallel/axis_roles.h): over "model" it comes to the split of Megatron-LM
 // (arXiv 1909.08053, section 3), heads and ffn.
 #pragma once

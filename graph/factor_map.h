@@ -32,6 +32,12 @@ struct Factor {
   // the boxes, and a result that lacks this factor combines by `reduce`. must_divide must then be
   // 0, and `runs_of` is not split by itself.
   int runs_of = -1;
+  // If >= 0, another factor, as long as this one, all of whose indices each index of this one meets
+  // (the queries of attention and the keys). Two splits follow. Together: what carries `meets` is
+  // split along, and its parts travel around a ring past all ranks (OpDef::unroll). Alone: what
+  // carries `meets` stays whole on every rank, and a result that lacks this factor combines by
+  // `reduce`. `meets` is not split by itself.
+  int meets = -1;
 };
 
 // "If these inputs are P(monoid) and all others B, every result is P(monoid)."

@@ -27,6 +27,15 @@ absl::Status VerifyNode(const Graph& graph, const Node& node, int index,
       return absl::InvalidArgumentError("an operand is used before it is defined");
     }
   }
+  for (Value v : node.after) {
+    if (!v || v.id >= static_cast<int>(graph.values.size()) || !defined[v.id]) {
+      return absl::InvalidArgumentError("it comes after a value that is not made before it");
+    }
+    if (graph.spec(v).elements() > 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "it comes after '", graph.info(v).name, "', which has elements; take a token of that"));
+    }
+  }
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     const ValueInfo& info = graph.info(node.outputs[i]);
     if (info.node != index || info.output != static_cast<int>(i)) {
@@ -130,6 +139,12 @@ absl::Status Verify(const Graph& graph) {
     if (info.annotation) {
       WEFT_RETURN_IF_ERROR(Annotate(CheckLayout(*info.annotation, mesh, info.spec),
                                     absl::StrCat("annotation of '", info.name, "'")));
+      for (const Sbp& sbp : *info.annotation) {
+        if (sbp.turn().is_own()) continue;
+        return absl::InvalidArgumentError(
+            absl::StrCat("annotation of '", info.name, "': ", sbp.ToString(),
+                         " is a layout that only passes make; leave the turn out"));
+      }
     }
     if (!info.layout.empty()) {
       WEFT_RETURN_IF_ERROR(Annotate(CheckLayout(info.layout, mesh, info.spec),

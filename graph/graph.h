@@ -38,6 +38,8 @@ struct Node {
   Attrs attrs;  // complete: defaults filled in
   std::vector<Value> inputs;  // Value() for an absent optional operand
   std::vector<Value> outputs;
+  // Values without elements (op token) that are to be made before the node starts.
+  std::vector<Value> after;
   // Layouts in which the op takes its operands, decided by layout inference; empty before.
   std::vector<Layout> input_layouts;
   std::string reason;  // of a conversion: the node that asked for it

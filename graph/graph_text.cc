@@ -48,6 +48,7 @@ void ToDef(const Graph& graph, const Node& node, NodeDef* def) {
     def->add_input_layouts(v ? LayoutText(node.input_layouts[i], graph.mesh(v)) : "");
   }
   def->set_reason(node.reason);
+  for (Value v : node.after) def->add_after(graph.info(v).name);
 }
 
 }  // namespace

@@ -279,6 +279,10 @@ absl::Status Parser::AddNode(const NodeDef& def, int index) {
     }
     node.inputs.push_back(value);
   }
+  for (const std::string& name : def.after()) {
+    WEFT_ASSIGN_OR_RETURN(const Value value, Find(name));
+    node.after.push_back(value);
+  }
   WEFT_ASSIGN_OR_RETURN(std::vector<TensorSpec> specs, Infer(def, node));
   WEFT_RETURN_IF_ERROR(ReadInputLayouts(def, node));
   WEFT_RETURN_IF_ERROR(AddResults(def, node, std::move(specs)));

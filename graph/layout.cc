@@ -1,5 +1,6 @@
 #include "graph/layout.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -89,12 +90,26 @@ IndexSet PartOf(const IndexSet& whole, int part, int parts, IndexOrder order) {
   return result;
 }
 
+IndexSet HeldBy(const IndexSet& whole, int coordinate, int parts, Sbp split) {
+  const Turn turn = split.turn();
+  const int part = coordinate + turn.steps;
+  if (turn.reach < 0) {
+    return PartOf(whole, ((part % parts) + parts) % parts, parts, split.order());
+  }
+  if (part < 0 || part >= parts) return IndexSet();
+  const IndexSet own = PartOf(whole, coordinate, parts, split.order());
+  if (own.size() == 0) return IndexSet();
+  const int64_t first = own.begin(), last = own.ToLogical(own.size() - 1);
+  return PartOf(whole, part, parts, split.order())
+      .Intersect(IndexSet({std::max<int64_t>(first - turn.reach, 0), last + 1 + turn.reach}));
+}
+
 Box BoxOf(absl::Span<const int64_t> shape, const Layout& layout, const Mesh& mesh, int index) {
   Box box = Box::Whole(shape);
   for (int a = 0; a < mesh.num_axes(); ++a) {
     if (!layout[a].is_split()) continue;
     IndexSet& dim = box.dims[layout[a].dim()];
-    dim = PartOf(dim, mesh.Coordinate(index, a), mesh.axes()[a].size, layout[a].order());
+    dim = HeldBy(dim, mesh.Coordinate(index, a), mesh.axes()[a].size, layout[a]);
   }
   return box;
 }

@@ -30,5 +30,7 @@ absl::Status CheckLayout(const Layout& layout, const Mesh& mesh, const TensorSpe
 Box BoxOf(absl::Span<const int64_t> shape, const Layout& layout, const Mesh& mesh, int index);
 // Part `part` of `parts` of an index set, by the order.
 IndexSet PartOf(const IndexSet& whole, int part, int parts, IndexOrder order);
+// What coordinate `coordinate` of `parts` holds of an index set under a split.
+IndexSet HeldBy(const IndexSet& whole, int coordinate, int parts, Sbp split);
 
 }  // namespace weft

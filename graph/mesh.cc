@@ -57,6 +57,8 @@ std::string RanksText(const std::vector<int>& ranks) {
 
 }  // namespace
 
+bool IsSequenceAxis(std::string_view name) { return name == "seq" || name.starts_with("seq_"); }
+
 absl::StatusOr<Mesh> Mesh::Create(std::vector<Axis> axes, std::vector<int> ranks) {
   std::set<std::string> names;
   int64_t product = 1;

@@ -10,6 +10,10 @@
 
 namespace weft {
 
+// Whether an axis of this name splits the sequence: "seq", or "seq_inner", "seq_outer" and whatever
+// else begins with "seq_".
+bool IsSequenceAxis(std::string_view name);
+
 class Mesh {
  public:
   struct Axis {

@@ -20,6 +20,7 @@
 namespace weft {
 
 class GradContext;  // graph/grad_context.h
+class RingContext;  // graph/ring_context.h
 
 // Logical operand specs and attributes at graph-building time.
 struct InferContext {
@@ -82,6 +83,9 @@ struct OpDef {
   // One gradient per input; Value() where an input has none. nullptr: not differentiable.
   std::vector<Value> (*gradient)(GradContext&) = nullptr;
   Cost (*cost)(const CostContext&) = nullptr;
+  // Of an op with a factor that meets another (Factor::meets): emits the ops of a ring in its place,
+  // by which each rank's part meets the parts of all others.
+  void (*unroll)(RingContext&) = nullptr;
   // Scratch bytes on one rank; nullptr: none.
   int64_t (*workspace)(const CostContext&) = nullptr;
   // The same on a CUDA device; nullptr: as `workspace`. Known without CUDA, as plans for GPUs are made

@@ -9,12 +9,14 @@
 namespace weft {
 namespace {
 
-// A way to split a factor: alone, or in whole runs together with the factor that owns these.
+// A way to split a factor: alone, in whole runs together with the factor that owns these, or
+// together with the one that it meets.
 struct Cut {
   int factor;
-  int runs_of = -1;         // split along with the factor; -1: none
+  int along = -1;           // split along with the factor; -1: none
   int64_t must_divide = 0;  // by the number of parts; 0: any number
-  bool Splits(int id) const { return id != kWhole && (id == factor || id == runs_of); }
+  bool turns = false;       // the parts of `along` travel
+  bool Splits(int id) const { return id != kWhole && (id == factor || id == along); }
 };
 
 // The operand's Sbp under a cut: S of the dimension that is split, B if none is, nothing if two are
@@ -32,8 +34,11 @@ std::optional<Sbp> SplitOf(const std::vector<int>& dims, const Cut& cut, IndexOr
 std::optional<Signature> SplitFactor(const FactorMap& map, int addend, const Cut& cut,
                                      IndexOrder order) {
   const Factor& factor = map.factors[cut.factor];
-  Signature signature{
-      .inputs = {}, .outputs = {}, .factor = cut.factor, .must_divide = cut.must_divide};
+  Signature signature{.inputs = {},
+                      .outputs = {},
+                      .factor = cut.factor,
+                      .must_divide = cut.must_divide,
+                      .turning = cut.turns ? cut.along : -1};
   for (const std::vector<int>& dims : map.inputs) {
     const std::optional<Sbp> sbp = SplitOf(dims, cut, order);
     if (!sbp) return std::nullopt;
@@ -74,19 +79,26 @@ int64_t ExtentOf(const FactorMap& map, int id, absl::Span<const TensorSpec> inpu
   return extent;
 }
 
-// The ways to split the factor, coarsest first; none for one without elements, or that owns runs.
+// The ways to split the factor, coarsest first; none for one without elements, or that owns runs or
+// is met.
 std::vector<Cut> CutsOf(const FactorMap& map, int id, absl::Span<const TensorSpec> inputs,
                         absl::Span<const TensorSpec> outputs) {
   const Factor& factor = map.factors[id];
-  const bool owns_runs = std::any_of(map.factors.begin(), map.factors.end(),
-                                     [&](const Factor& other) { return other.runs_of == id; });
+  const bool follows =
+      std::any_of(map.factors.begin(), map.factors.end(),
+                  [&](const Factor& other) { return other.runs_of == id || other.meets == id; });
   const int64_t extent = ExtentOf(map, id, inputs, outputs);
-  if (owns_runs || extent == 0) return {};
+  if (follows || extent == 0) return {};
+  if (factor.meets >= 0) {
+    CHECK_EQ(factor.must_divide, 0) << factor.name;
+    CHECK_EQ(extent, ExtentOf(map, factor.meets, inputs, outputs)) << factor.name;
+    return {{.factor = id, .along = factor.meets, .turns = true}, {.factor = id}};
+  }
   if (factor.runs_of < 0) return {{.factor = id, .must_divide = factor.must_divide}};
   const int64_t runs = ExtentOf(map, factor.runs_of, inputs, outputs);
   CHECK_EQ(factor.must_divide, 0) << factor.name;
   CHECK(runs > 0 && extent % runs == 0) << factor.name << ": " << extent << " in " << runs;
-  return {{.factor = id, .runs_of = factor.runs_of, .must_divide = runs}, {.factor = id}};
+  return {{.factor = id, .along = factor.runs_of, .must_divide = runs}, {.factor = id}};
 }
 
 }  // namespace

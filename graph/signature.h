@@ -16,12 +16,15 @@ struct Signature {
   std::vector<Sbp> inputs, outputs;
   int factor = -1;          // the factor that is split; -1: none is
   int64_t must_divide = 0;  // by the number of parts: of the factor, or the number of its runs
+  int turning = -1;         // >= 0: a ring, and this the factor whose parts travel (Factor::meets);
+                            // legal for the op as a whole, not for its kernel on the parts
 
   friend bool operator==(const Signature&, const Signature&) = default;
 };
 
 // All signatures of the op on these logical specs, in a fixed order: all B; each factor split (one
-// with runs between these, then anywhere), by each index order it allows (contiguous alone where
+// with runs between these, then anywhere; one that meets another by a ring, then alone), by each
+// index order it allows (contiguous alone where
 // the number of parts must divide something); each linearity. A factor whose dimensions have extent
 // 0 is not split. Absent optional operands have the default spec and are B. The specs and
 // attributes are those of a verified graph.

@@ -41,6 +41,7 @@ constexpr Family kFamilies[] = {
     {DefineHeadCrossEntropyWithGrad, "head"},
     {DefineEmbedding, "embedding"},
     {DefineRope, "pointwise"},
+    {DefineToken, "movement"},
     {DefineNorm, "norm"},
 };
 

@@ -4,6 +4,7 @@
 // lse = -inf. lse is the log of each row's sum.
 #include "graph/grad_context.h"
 #include "kernels/attention_cpu.h"
+#include "kernels/attention_ring.h"
 #include "kernels/attention_specs.h"
 #include "kernels/device_workspace.h"
 #include "kernels/infer.h"
@@ -31,7 +32,7 @@ InferredSpecs InferAttentionGrad(const InferContext& c) {
 }
 
 FactorMap AttentionLayout(const LayoutContext& c) {
-  AttentionFactors f(c, 0, true);
+  AttentionFactors f(c, 0, {.meets = true});
   f.map.inputs = {f.rows, f.kv_rows, f.kv_rows};
   if (c.num_inputs() > 3) f.map.inputs.push_back(f.IfGiven(c, 3, f.visible));
   f.map.outputs = {f.rows, f.statistics};
@@ -40,7 +41,7 @@ FactorMap AttentionLayout(const LayoutContext& c) {
 
 // Linear in do and dlse.
 FactorMap AttentionGradLayout(const LayoutContext& c) {
-  AttentionFactors f(c, 1, true);
+  AttentionFactors f(c, 1, {.meets = true});
   f.map.inputs = {f.rows, f.rows, f.kv_rows, f.kv_rows, f.rows, f.statistics};
   if (c.num_inputs() > 6) f.map.inputs.push_back(f.IfGiven(c, 6, f.statistics));
   if (c.num_inputs() > 7) f.map.inputs.push_back(f.IfGiven(c, 7, f.visible));
@@ -80,6 +81,7 @@ void DefineAttention(OpRegistry& ops) {
       .layout = AttentionLayout,
       .gradient = AttentionGradient,
       .cost = [](const CostContext& c) { return CostOf(c, 0, 2); },
+      .unroll = UnrollAttention,
       .workspace = AttentionWorkspace,
       .cuda_workspace = AttentionCudaWorkspace,
       .cpu = AttentionCpu,
@@ -92,6 +94,7 @@ void DefineAttention(OpRegistry& ops) {
       .infer = InferAttentionGrad,
       .layout = AttentionGradLayout,
       .cost = [](const CostContext& c) { return CostOf(c, 1, 5); },
+      .unroll = UnrollAttentionGrad,
       .workspace = AttentionGradWorkspace,
       .cuda_workspace = AttentionGradCudaWorkspace,
       .cpu = AttentionGradCpu,

@@ -66,7 +66,7 @@ InferredSpecs InferBlockGrad(const InferContext& c) {
 }
 
 FactorMap BlockLayout(const LayoutContext& c) {
-  AttentionFactors f(c, 0, true);
+  AttentionFactors f(c, 0, {});
   f.map.inputs = {f.rows, f.kv_rows, f.kv_rows};
   const std::vector<int>* optional[] = {&f.rows, &f.statistics, &f.visible};
   for (int i = 3; i < c.num_inputs(); ++i) {
@@ -79,7 +79,7 @@ FactorMap BlockLayout(const LayoutContext& c) {
 // Linear in do, delta and the gradients before. Query heads of one key head do not part where dk or
 // dv go on from what came before, which would count once for every part.
 FactorMap BlockGradLayout(const LayoutContext& c) {
-  AttentionFactors f(c, 1, !IsGiven(c, 8) && !IsGiven(c, 9));
+  AttentionFactors f(c, 1, {.sums = !IsGiven(c, 8) && !IsGiven(c, 9)});
   f.map.inputs = {f.rows, f.rows, f.kv_rows, f.kv_rows, f.statistics, f.statistics};
   f.map.linear = {{Monoid::kSum, {0, 5}}};
   const std::vector<int>* optional[] = {&f.visible, &f.rows, &f.kv_rows, &f.kv_rows, &f.rows};

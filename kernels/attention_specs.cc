@@ -57,16 +57,20 @@ DType BlockResultDType(const Attrs& attrs, DType operands) {
   return attrs.String("dtype") == Name(operands) ? operands : WideDType(operands);
 }
 
-AttentionFactors::AttentionFactors(const LayoutContext& c, int q, bool sums) {
+AttentionFactors::AttentionFactors(const LayoutContext& c, int q, Options options) {
   const int batch = map.Add({.name = "batch"});
-  const int queries = kWhole, keys = kWhole;  // positions
   const bool grouped = c.in(q).shape[2] != c.in(q + 1).shape[2];
   const int kv_head = map.Add({.name = "kv_heads"});
   int head = kv_head;
   if (grouped) {
     Factor heads{.name = "heads", .runs_of = kv_head};
-    if (sums) heads.reduce = {Monoid::kSum};
+    if (options.sums) heads.reduce = {Monoid::kSum};
     head = map.Add(heads);
+  }
+  int queries = kWhole, keys = kWhole;
+  if (options.meets && c.in(q).shape[1] == c.in(q + 1).shape[1]) {
+    keys = map.Add({.name = "keys"});
+    queries = map.Add({.name = "queries", .reduce = {Monoid::kSum}, .meets = keys});
   }
   rows = {batch, queries, head, kWhole};
   statistics = {batch, queries, head};

@@ -40,11 +40,15 @@ DType BlockResultDType(const Attrs& attrs, DType operands);
 
 // Factors of the operands by what they are. Heads go with their key heads where whole groups stay
 // together, else with all key heads on every rank, results without query heads then being sums over
-// the ranks' ones (unless `sums` is false). Never the sequence: its split is reserved for a ring of
-// key and value parts, which is not built, and until then gathered.
+// the ranks' ones. The sequence, where queries and keys are one, is split of both by a ring, or of
+// queries alone beside all keys, results without queries then being sums likewise.
 struct AttentionFactors {
+  struct Options {
+    bool sums = true;    // whether results may be sums over heads
+    bool meets = false;  // whether the sequence may be split: not at one meeting of a ring
+  };
   // `q`: the input with q; k follows.
-  AttentionFactors(const LayoutContext& c, int q, bool sums);
+  AttentionFactors(const LayoutContext& c, int q, Options options);
   // The same dimensions, or none if the optional operand is absent.
   std::vector<int> IfGiven(const LayoutContext& c, int i, const std::vector<int>& dims) const;
 

@@ -86,6 +86,7 @@ void AddMovementCuda(KernelTable& kernels) {
   kernels.Add("slice", SliceCuda);
   kernels.Add("pad", PadCuda);
   kernels.Add("concat", ConcatCuda);
+  kernels.Add("token", [](const KernelContext&) { return absl::OkStatus(); });
 }
 
 }  // namespace weft

@@ -39,5 +39,6 @@ void DefineHeadCrossEntropyWithGrad(OpRegistry& ops);
 void DefineEmbedding(OpRegistry& ops);
 void DefineRope(OpRegistry& ops);
 void DefineNorm(OpRegistry& ops);  // rms_norm, layer_norm
+void DefineToken(OpRegistry& ops);
 
 }  // namespace weft

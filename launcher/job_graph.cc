@@ -196,6 +196,12 @@ CompileOptions CompileOptionsOf(const Job& job) {
     case Job::Plan::ALWAYS: options.shard_states = CompileOptions::ShardStates::kAlways; break;
     case Job::Plan::NEVER: options.shard_states = CompileOptions::ShardStates::kNever; break;
   }
+  switch (job.plan().sequence()) {
+    case Job::Plan::AUTO: options.meeting = SequenceMeeting::kAuto; break;
+    case Job::Plan::RING: options.meeting = SequenceMeeting::kRing; break;
+    case Job::Plan::HEADS: options.meeting = SequenceMeeting::kHeads; break;
+    case Job::Plan::GATHER: options.meeting = SequenceMeeting::kGather; break;
+  }
   options.conversions.forbid = job.plan().forbid_conversions();
   options.conversions.bytes = job.plan().conversion_bytes();
   return options;

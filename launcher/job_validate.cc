@@ -203,26 +203,32 @@ absl::Status Checker::CheckMesh() const {
   if (IsAutoMesh(job_)) return AutoMeshRanks(job_).status();
   const absl::StatusOr<Mesh> mesh = Mesh::Parse(job_.mesh());
   if (!mesh.ok()) return Wrong("mesh", std::string(mesh.status().message()));
+  int64_t sequence_parts = 1;
   for (const Mesh::Axis& axis : mesh->axes()) {
-    if (axis.name == "seq" && job_.model().has_decoder()) {
-      return NotBuilt("mesh", "axis 'seq' is not built; use data, model and stage");
-    }
     if (axis.name == kStageAxis && !job_.model().has_decoder()) {
       return NotBuilt("mesh",
                       "axis 'stage' cuts the layers of a decoder; a graph file has none, and "
                       "training one on several meshes is not built");
     }
-    // A graph file annotates the axes that it likes; the decoder knows three.
+    // A graph file annotates the axes that it likes; the decoder knows four.
     if (job_.model().has_decoder() && axis.name != "data" && axis.name != "model" &&
-        axis.name != kStageAxis) {
-      return Wrong("mesh",
-                   absl::StrCat("unknown axis '", axis.name, "'; use data, model and stage"));
+        axis.name != kStageAxis && !IsSequenceAxis(axis.name)) {
+      return Wrong("mesh", absl::StrCat("unknown axis '", axis.name,
+                                        "'; use data, model, seq (or seq_outer and seq_inner) "
+                                        "and stage"));
     }
+    if (job_.model().has_decoder() && IsSequenceAxis(axis.name)) sequence_parts *= axis.size;
     if (axis.name == kStageAxis && axis.size > job_.model().decoder().layers()) {
       return Wrong("mesh", absl::StrCat("cuts ", job_.model().decoder().layers(),
                                         " layers into stage:", axis.size,
                                         "; use at most stage:", job_.model().decoder().layers()));
     }
+  }
+  if (sequence_parts > 1 && job_.data(0).sequence() < sequence_parts) {
+    return Wrong("mesh", absl::StrCat("splits a sequence of ", job_.data(0).sequence(),
+                                      " tokens over ", sequence_parts,
+                                      " ranks; some would have none. Use fewer, or raise "
+                                      "data.sequence"));
   }
   const int data_axis = mesh->FindAxis("data");
   if (data_axis < 0) return absl::OkStatus();

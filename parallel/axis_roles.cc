@@ -21,9 +21,11 @@ class Classes {
 
 }  // namespace
 
-AxisRoles::AxisRoles(const Graph& graph, bool shard_states, int microbatches)
-    : graph_(graph), shard_states_(shard_states), microbatches_(microbatches) {
+AxisRoles::AxisRoles(const Graph& graph, bool shard_states, int microbatches,
+                     SequenceMeeting meeting)
+    : graph_(graph), shard_states_(shard_states), microbatches_(microbatches), meeting_(meeting) {
   int dims = 0;
+  beside_ring_.resize(graph.values.size());
   for (const ValueInfo& info : graph.values) {
     first_.push_back(dims);
     dims += info.spec.rank();
@@ -49,6 +51,13 @@ AxisRoles::AxisRoles(const Graph& graph, bool shard_states, int microbatches)
     };
     join(map.inputs, node.inputs);
     join(map.outputs, node.outputs);
+    if (node.op->unroll != nullptr) {
+      for (const auto* values : {&node.inputs, &node.outputs}) {
+        for (Value v : *values) {
+          if (v) beside_ring_[v.id] = true;
+        }
+      }
+    }
     // What must be whole on both sides (the width under a norm) is one extent all the same.
     if (node.inputs.empty() || !node.inputs[0] || inputs[0].rank() != outputs[0].rank()) continue;
     for (int d = 0; d < inputs[0].rank(); ++d) {
@@ -62,19 +71,23 @@ AxisRoles::AxisRoles(const Graph& graph, bool shard_states, int microbatches)
 
   in_input_.resize(dims);
   in_rows_.resize(dims);
+  in_sequence_.resize(dims);
   for (const GraphInput& input : graph.inputs) {
     const ValueInfo& info = graph.info(input.value);
     for (int d = 0; d < info.spec.rank(); ++d) {
       in_input_[Extent(input.value, d)] = true;
-      if (d == 0 && info.rate == Rate::kMicrobatch) in_rows_[Extent(input.value, d)] = true;
+      if (info.rate != Rate::kMicrobatch) continue;
+      if (d == 0) in_rows_[Extent(input.value, d)] = true;
+      if (d == 1) in_sequence_[Extent(input.value, d)] = true;
     }
   }
   for (const Mesh& mesh : graph.meshes) {
     roles_.emplace_back();
     for (const Mesh::Axis& axis : mesh.axes()) {
-      roles_.back().push_back(axis.name == "data"    ? Role::kData
-                              : axis.name == "model" ? Role::kModel
-                                                     : Role::kFree);
+      roles_.back().push_back(axis.name == "data"         ? Role::kData
+                              : axis.name == "model"      ? Role::kModel
+                              : IsSequenceAxis(axis.name) ? Role::kSequence
+                                                          : Role::kFree);
     }
     annotated_.emplace_back(mesh.num_axes(), std::vector<bool>(dims));
   }
@@ -104,6 +117,7 @@ bool AxisRoles::Splits(int extent, int mesh, int axis, bool of_weights) const {
   switch (RoleOf(mesh, axis)) {
     case Role::kFree: return true;
     case Role::kModel: return !in_input_[extent] || annotated_[mesh][axis][extent];
+    case Role::kSequence: return in_sequence_[extent] || annotated_[mesh][axis][extent];
     case Role::kData:
       if (of_weights && (shard_states_ || annotated_[mesh][axis][extent])) return true;
       return in_rows_[extent] || annotated_activation_[mesh][axis][extent];
@@ -113,7 +127,13 @@ bool AxisRoles::Splits(int extent, int mesh, int axis, bool of_weights) const {
 
 bool AxisRoles::Allows(const Node& node, const Signature& signature, int axis) const {
   const ValueInfo& result = graph_.info(node.outputs[0]);
-  if (RoleOf(result.mesh, axis) == Role::kFree) return true;
+  const Role role = RoleOf(result.mesh, axis);
+  if (role == Role::kFree) {
+    // Rings are for those who ask for them.
+    return signature.turning < 0 || IsAsked(node, signature, axis);
+  }
+  if (signature.turning >= 0 && role != Role::kSequence) return IsAsked(node, signature, axis);
+  if (role == Role::kSequence && node.op->unroll != nullptr) return MeetsSo(node, signature);
   const auto activation = [this](Value v) { return v && IsActivation(v); };
   const bool of_weights = std::none_of(node.inputs.begin(), node.inputs.end(), activation) &&
                           std::none_of(node.outputs.begin(), node.outputs.end(), activation);
@@ -128,6 +148,40 @@ bool AxisRoles::Allows(const Node& node, const Signature& signature, int axis) c
     if (!Splits(extent, result.mesh, axis, of_weights)) return false;
   }
   return true;
+}
+
+bool AxisRoles::MeetsSo(const Node& node, const Signature& signature) const {
+  if (!signature.outputs[0].is_split()) return false;
+  const int extent = Extent(node.outputs[0], signature.outputs[0].dim());
+  const bool ring = signature.turning >= 0;
+  const bool gathers = !ring && in_sequence_[extent];
+  const bool heads = !in_input_[extent];
+  switch (meeting_) {
+    case SequenceMeeting::kAuto: return ring || heads;
+    case SequenceMeeting::kRing: return ring;
+    case SequenceMeeting::kHeads: return heads;
+    case SequenceMeeting::kGather: return gathers;
+  }
+  return false;
+}
+
+bool AxisRoles::IsAsked(const Node& node, const Signature& signature, int axis) const {
+  const int mesh = graph_.info(node.outputs[0]).mesh;
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    if (!signature.outputs[i].is_split()) continue;
+    if (annotated_[mesh][axis][Extent(node.outputs[i], signature.outputs[i].dim())]) return true;
+  }
+  return false;
+}
+
+uint32_t AxisRoles::ExchangedAxes(Value value) const {
+  if (!beside_ring_[value.id]) return 0;
+  const int mesh = graph_.info(value).mesh;
+  uint32_t axes = 0;
+  for (int a = 0; a < std::min(32, graph_.meshes[mesh].num_axes()); ++a) {
+    if (RoleOf(mesh, a) == Role::kSequence) axes |= uint32_t{1} << a;
+  }
+  return axes;
 }
 
 bool AxisRoles::AllowsHome(Value value, Sbp sbp, int axis) const {
@@ -161,9 +215,11 @@ uint64_t AxisRoles::AskedSplits(Value value) const {
   return asked;
 }
 
-bool IsPlainConversion(const Layout& from, const Layout& to, uint64_t asked_splits) {
+bool IsPlainConversion(const Layout& from, const Layout& to, uint64_t asked_splits,
+                       uint32_t exchanged) {
   for (size_t a = 0; a < from.size(); ++a) {
     if (from[a].is_broadcast() || to[a].is_broadcast() || from[a] == to[a]) continue;
+    if (a < 32 && (exchanged >> a & 1) != 0 && from[a].is_split() && to[a].is_split()) continue;
     const bool scatters = from[a].is_partial() && to[a].is_split();
     if (!scatters || a >= 8 || to[a].dim() >= 8) return false;
     if ((asked_splits >> (a * 8 + to[a].dim()) & 1) == 0) return false;

@@ -12,6 +12,11 @@
 
 namespace weft {
 
+// How an op that meets a whole sequence (OpDef::unroll) works over a sequence axis: by whichever of
+// ring and heads takes less time, in the memory of a part; or as said. kGather needs memory for all
+// keys.
+enum class SequenceMeeting : uint8_t { kAuto, kRing, kHeads, kGather };
+
 // Dimensions that ops tie together are one *extent* of the model: rows, sequence, heads, width.
 // They are found by following the factors of every op from dimension to dimension.
 //
@@ -20,13 +25,17 @@ namespace weft {
 //          states are split instead, and the optimizer with them (ZeRO-1, arXiv 1910.02054), and
 //          parameters and their gradients may be.
 //   model  splits whatever no input has: no rows, no sequence.
+//   seq    (and seq_inner, seq_outer, whatever begins with seq_) splits the sequence: the extents
+//   of
+//          the second dimensions of microbatch inputs. Ops that meet all of it (attention) turn a
+//          ring there, split something else after an exchange (heads), or gather what is met.
 //
 // An annotation that splits a value over an axis allows that extent there, whatever the role: of a
 // variable over data, for what is made once a step alone. A pipeline's axis stage cuts the mesh and
 // is an axis of none that activations lie on. Refers to the graph.
 class AxisRoles {
  public:
-  AxisRoles(const Graph& graph, bool shard_states, int microbatches);
+  AxisRoles(const Graph& graph, bool shard_states, int microbatches, SequenceMeeting meeting);
 
   // Whether the node may take the signature on `axis` of its results' mesh.
   bool Allows(const Node& node, const Signature& signature, int axis) const;
@@ -37,6 +46,8 @@ class AxisRoles {
   bool IsActivation(Value value) const;
   // The splits of the value that annotations of activations ask for: bit axis * 8 + dimension.
   uint64_t AskedSplits(Value value) const;
+  // Axes, as bits, on which the value may be exchanged from one split to another, unasked.
+  uint32_t ExchangedAxes(Value value) const;
   // Whether the variable is to be split over `axis` if it can be.
   bool MustSplit(Value value, int axis) const {
     return shard_states_ && is_state_[value.id] &&
@@ -44,26 +55,34 @@ class AxisRoles {
   }
 
  private:
-  enum class Role : uint8_t { kFree, kData, kModel };
+  enum class Role : uint8_t { kFree, kData, kModel, kSequence };
 
   int Extent(Value value, int dim) const;
   bool Splits(int extent, int mesh, int axis, bool of_weights) const;
+  // Of an op that meets a sequence, on a sequence axis.
+  bool MeetsSo(const Node& node, const Signature& signature) const;
+  // Whether an annotation splits over the axis what the signature makes split.
+  bool IsAsked(const Node& node, const Signature& signature, int axis) const;
   Role RoleOf(int mesh, int axis) const { return roles_[mesh][axis]; }
 
   const Graph& graph_;
   const bool shard_states_;
   const int microbatches_;
-  std::vector<std::vector<Role>> roles_;  // by mesh and axis
-  std::vector<int> first_;                // by value: index of its first dimension
-  std::vector<int> extent_;               // by dimension
-  std::vector<bool> in_input_, in_rows_;  // by extent
+  const SequenceMeeting meeting_;
+  std::vector<std::vector<Role>> roles_;                // by mesh and axis
+  std::vector<int> first_;                              // by value: index of its first dimension
+  std::vector<int> extent_;                             // by dimension
+  std::vector<bool> in_input_, in_rows_, in_sequence_;  // by extent
+  std::vector<bool> beside_ring_;  // by value: an op that turns rings takes or makes it
   // By mesh, axis and extent: an annotation splits it so; of a value made per microbatch.
   std::vector<std::vector<std::vector<bool>>> annotated_, annotated_activation_;
   std::vector<bool> is_state_, is_variable_;  // by value
 };
 
 // Whether an activation may be converted so unasked, on one mesh: entries stay, become B or come
-// from B; a partial also becomes a split that is among `asked_splits` (AxisRoles::AskedSplits).
-bool IsPlainConversion(const Layout& from, const Layout& to, uint64_t asked_splits);
+// from B; a partial also becomes a split that is among `asked_splits` (AxisRoles::AskedSplits), and
+// on `exchanged` axes (AxisRoles::ExchangedAxes) a split another one.
+bool IsPlainConversion(const Layout& from, const Layout& to, uint64_t asked_splits,
+                       uint32_t exchanged);
 
 }  // namespace weft

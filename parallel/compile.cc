@@ -12,6 +12,7 @@
 #include "parallel/merge_gradients.h"
 #include "parallel/pipeline_slots.h"
 #include "parallel/prune.h"
+#include "parallel/unroll_rings.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -27,6 +28,7 @@ constexpr PassRow kPipeline[] = {
     {"prune", Prune},
     {"infer layouts", InferLayouts},
     {"insert reshards", InsertReshards},
+    {"unroll rings", UnrollRings},
     {"merge gradients", MergeGradients},
     {"fuse sums", FuseSums},
     {"fuse casts", FuseCasts},
@@ -59,7 +61,8 @@ absl::StatusOr<Program> CompileWith(Graph graph, const OpRegistry& ops,
                             .microbatches = options.microbatches,
                             .conversions = &program.conversions,
                             .certificate = &program.layouts,
-                            .shard_states = shard_states};
+                            .shard_states = shard_states,
+                            .meeting = options.meeting};
   for (const PassRow& pass : kPipeline) {
     WEFT_RETURN_IF_ERROR(Annotate(pass.run(graph, context), pass.name));
     WEFT_RETURN_IF_ERROR(Annotate(Verify(graph), absl::StrCat("after pass ", pass.name)));

@@ -23,6 +23,7 @@ struct CompileOptions {
   // Whether optimizer states are split over mesh axes named "data": where the bound asks for it.
   enum class ShardStates : uint8_t { kWhenShort, kAlways, kNever };
   ShardStates shard_states = ShardStates::kAlways;
+  SequenceMeeting meeting = SequenceMeeting::kAuto;
   ConversionLimits conversions;
 };
 

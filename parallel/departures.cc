@@ -29,8 +29,8 @@ void SetDepartures(const LoweredProgram& program, LoweredActor& actor) {
   for (int c : actor.inputs) {
     const LoweredChannel& channel = program.channels[c];
     const bool leaves = program.actors[channel.producer].stream != actor.stream;
-    actor.free_after.push_back(
-        leaves ? std::max(Last(read, channel.buffer), Last(written, channel.buffer)) : calls);
+    const int last = std::max(Last(read, channel.buffer), Last(written, channel.buffer));
+    actor.free_after.push_back(leaves && last > 0 ? last : calls);
   }
   actor.full_after.clear();
   for (int c : actor.outputs) {

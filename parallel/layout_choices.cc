@@ -1,5 +1,7 @@
 #include "parallel/layout_choices.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace weft {
@@ -24,7 +26,10 @@ LayoutChoices::LayoutChoices(const Graph& graph, const Node& node, int mesh, boo
       outputs_(OutputSpecs(graph, node)),
       mesh_(mesh) {
   for (Value v : node.inputs) present_.push_back(static_cast<bool>(v));
-  for (const Mesh::Axis& axis : graph.meshes[mesh].axes()) sizes_.push_back(axis.size);
+  for (const Mesh::Axis& axis : graph.meshes[mesh].axes()) {
+    sizes_.push_back(axis.size);
+    axis_names_.push_back(axis.name);
+  }
   for (Signature& signature : DeriveSignatures(*op_, inputs_, outputs_, attrs_)) {
     if (zigzag || !UsesZigzag(signature)) signatures_.push_back(std::move(signature));
   }
@@ -72,7 +77,35 @@ LayoutChoice LayoutChoices::Make(const SignatureIndices& indices, LayoutTable& t
     local_outputs.push_back(table.local(choice.outputs.back()));
   }
   choice.seconds = cost.Seconds(op_->cost(CostContext{local_inputs, local_outputs, attrs_}));
+  AddMeetings(per_axis, local_inputs, local_outputs, cost, choice);
   return choice;
+}
+
+void LayoutChoices::AddMeetings(const std::vector<Signature>& per_axis,
+                                const std::vector<TensorSpec>& inputs,
+                                const std::vector<TensorSpec>& outputs, const CostModel& cost,
+                                LayoutChoice& choice) const {
+  const auto ring = std::find_if(per_axis.begin(), per_axis.end(),
+                                 [](const Signature& s) { return s.turning >= 0; });
+  if (ring == per_axis.end()) return;
+  const FactorMap map = op_->layout(LayoutContext{{inputs_, attrs_}, outputs_});
+  int64_t bytes = 0;
+  const auto add = [&](const std::vector<std::vector<int>>& dims,
+                       const std::vector<TensorSpec>& specs) {
+    for (size_t i = 0; i < specs.size(); ++i) {
+      if (std::count(dims[i].begin(), dims[i].end(), ring->turning) > 0) bytes += specs[i].bytes();
+    }
+  };
+  add(map.inputs, inputs);
+  add(map.outputs, outputs);
+  int meetings = 1;
+  LinkCost link = cost.link();
+  for (size_t a = 0; a < per_axis.size(); ++a) {
+    if (per_axis[a].turning < 0 || sizes_[a] == 1) continue;
+    meetings *= sizes_[a];
+    link = cost.LinkOf(axis_names_[a], sizes_[a]);
+  }
+  choice.seconds += (meetings - 1) * std::max(choice.seconds, link.Seconds(bytes, 1));
 }
 
 LayoutChoices* LayoutChoicesCache::Of(const Graph& graph, const Node& node, int mesh, bool zigzag) {

@@ -45,6 +45,12 @@ class LayoutChoices {
   LayoutChoice Make(const SignatureIndices& indices, LayoutTable& table,
                     const CostModel& cost) const;
 
+  // Of a ring: the meetings beyond that of a rank's own parts, each as long as its work or as the
+  // parts take to arrive.
+  void AddMeetings(const std::vector<Signature>& per_axis, const std::vector<TensorSpec>& inputs,
+                   const std::vector<TensorSpec>& outputs, const CostModel& cost,
+                   LayoutChoice& choice) const;
+
   const OpDef* op_;
   Attrs attrs_;
   std::vector<bool> present_;
@@ -52,6 +58,7 @@ class LayoutChoices {
   std::vector<int> input_meshes_;
   int mesh_;
   std::vector<int> sizes_;
+  std::vector<std::string> axis_names_;
   std::vector<Signature> signatures_;
   std::unordered_map<uint64_t, std::unique_ptr<LayoutChoice>> made_;
 };

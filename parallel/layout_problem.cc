@@ -34,15 +34,6 @@ bool Contains(const std::vector<LayoutId>& layouts, LayoutId layout) {
   return std::find(layouts.begin(), layouts.end(), layout) != layouts.end();
 }
 
-// Moves `at` to the next combination of choices below `sizes`; false after the last.
-bool Next(std::vector<int>& at, const std::vector<int>& sizes) {
-  for (size_t i = at.size(); i-- > 0;) {
-    if (++at[i] < sizes[i]) return true;
-    at[i] = 0;
-  }
-  return false;
-}
-
 }  // namespace
 
 std::shared_ptr<const LayoutSearch::NodeDomain> LayoutSearch::DomainOf(
@@ -76,7 +67,7 @@ std::shared_ptr<const LayoutSearch::NodeDomain> LayoutSearch::DomainOf(
     if (!choice.legal) continue;
     domain->choices.push_back(&choice);
     seconds->push_back(state.weight * choice.seconds);
-  } while (Next(at, sizes));
+  } while (NextCombination(at, sizes));
   domain->seconds = std::move(seconds);
   return known = std::move(domain);
 }
@@ -109,7 +100,7 @@ std::vector<LayoutId> LayoutSearch::HomesOf(int v, const std::vector<bool>& axes
     Layout layout;
     for (size_t a = 0; a < at.size(); ++a) layout.push_back(options[a][at[a]]);
     AddOnce(table_.Intern(info.spec, info.mesh, layout), homes);
-  } while (Next(at, sizes));
+  } while (NextCombination(at, sizes));
   return homes;
 }
 
@@ -309,13 +300,13 @@ CostTable LayoutSearch::WholeTable(const ValueCost& cost) {
       }
     }
     reduced.push_back(ValuePrice(cost.value, made, std::move(wants)));
-  } while (Next(at, reduced_sizes));
+  } while (NextCombination(at, reduced_sizes));
   auto table = std::make_shared<std::vector<double>>();
   do {
     size_t index = 0;
     for (size_t p = 0; p < at.size(); ++p) index = index * reduced_sizes[p] + which[p][at[p]];
     table->push_back(reduced[index]);
-  } while (Next(at, sizes));
+  } while (NextCombination(at, sizes));
   return table;
 }
 
@@ -331,6 +322,7 @@ MinSumProblem LayoutSearch::Tables(const Problem& problem) {
     std::vector<int64_t> key = {Bits(value.weight),
                                 value.strict,
                                 static_cast<int64_t>(value.asked_splits),
+                                static_cast<int64_t>(value.exchanged),
                                 value.annotated ? value.home : kNoLayout,
                                 cost.made,
                                 cost.maker,

@@ -34,7 +34,7 @@ LayoutSearch::LayoutSearch(const Graph& graph, const PassContext& context)
     : graph_(graph),
       context_(context),
       table_(graph.meshes, context.cost),
-      roles_(graph, context.shard_states, context.microbatches) {
+      roles_(graph, context.shard_states, context.microbatches, context.meeting) {
   for (const Mesh& mesh : graph.meshes) num_axes_ = std::max(num_axes_, mesh.num_axes());
 }
 
@@ -94,7 +94,10 @@ void LayoutSearch::SetUpValues() {
     ValueState& value = values_[v];
     value.weight = info.rate == Rate::kMicrobatch ? context_.microbatches * kMicrobatchBias : 1;
     value.strict = roles_.IsActivation(Value{static_cast<int>(v)});
-    if (value.strict) value.asked_splits = roles_.AskedSplits(Value{static_cast<int>(v)});
+    if (value.strict) {
+      value.asked_splits = roles_.AskedSplits(Value{static_cast<int>(v)});
+      value.exchanged = roles_.ExchangedAxes(Value{static_cast<int>(v)});
+    }
     value.annotated = info.annotation.has_value();
     if (value.annotated) value.home = table_.Intern(info.spec, info.mesh, *info.annotation);
     if (info.node >= 0) continue;
@@ -141,9 +144,14 @@ absl::Status LayoutSearch::SetUpNodes() {
         if (roles_.Allows(node, state.choices->signatures()[s], a)) state.allowed[a].push_back(s);
       }
     }
-    // To begin with, all B.
-    state.choice =
-        &state.choices->Get(SignatureIndices(state.choices->num_axes(), 0), table_, context_.cost);
+    state.choice = FirstChoice(state);
+    if (state.choice == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("node '", node.name,
+                       "' cannot be split over the mesh's sequence axes as asked (its heads "
+                       "do not divide, or there are fewer than ranks); split it by a ring, or use "
+                       "smaller axes"));
+    }
     for (size_t k = 0; k < node.outputs.size(); ++k) {
       ValueState& value = values_[node.outputs[k].id];
       value.made = state.choice->outputs[k];
@@ -151,6 +159,23 @@ absl::Status LayoutSearch::SetUpNodes() {
     }
   }
   return absl::OkStatus();
+}
+
+// All B, or else the first that is legal of what is allowed.
+const LayoutChoice* LayoutSearch::FirstChoice(NodeState& state) {
+  std::vector<int> sizes;
+  for (std::vector<int>& allowed : state.allowed) {
+    if (allowed.empty()) allowed = {0};
+    sizes.push_back(static_cast<int>(allowed.size()));
+  }
+  std::vector<int> at(sizes.size(), 0);
+  do {
+    SignatureIndices indices;
+    for (size_t a = 0; a < at.size(); ++a) indices.push_back(state.allowed[a][at[a]]);
+    const LayoutChoice& choice = state.choices->Get(indices, table_, context_.cost);
+    if (choice.legal) return &choice;
+  } while (NextCombination(at, sizes));
+  return nullptr;
 }
 
 // What the host and annotated variables want.
@@ -208,7 +233,8 @@ double LayoutSearch::ValuePrice(int v, LayoutId made, std::vector<LayoutId> want
   if (value.strict) {
     for (LayoutId want : wants) {
       if (table_.mesh(home) == table_.mesh(want) &&
-          !IsPlainConversion(table_.layout(home), table_.layout(want), value.asked_splits)) {
+          !IsPlainConversion(table_.layout(home), table_.layout(want), value.asked_splits,
+                             value.exchanged)) {
         return kNoLimit;
       }
     }

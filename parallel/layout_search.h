@@ -29,6 +29,15 @@
 
 namespace weft {
 
+// Moves `at` to the next combination of choices below `sizes`; false after the last.
+inline bool NextCombination(std::vector<int>& at, const std::vector<int>& sizes) {
+  for (size_t i = at.size(); i-- > 0;) {
+    if (++at[i] < sizes[i]) return true;
+    at[i] = 0;
+  }
+  return false;
+}
+
 // Deterministic: equal graphs get equal layouts. Refers to the graph, which must not change
 // meanwhile.
 class LayoutSearch {
@@ -62,6 +71,7 @@ class LayoutSearch {
     double weight = 1;                 // conversions of it per step
     bool strict = false;               // an activation: conversions are to be plain
     uint64_t asked_splits = 0;         // of a strict one, by annotations elsewhere
+    uint32_t exchanged = 0;            // of a strict one: axes on which splits become others
     std::vector<LayoutId> demands;     // wanted whatever is chosen
     std::vector<int> consumers;        // nodes
     std::vector<int> updates;          // free variables whose content it becomes
@@ -109,6 +119,7 @@ class LayoutSearch {
 
   void SetUpValues();
   absl::Status SetUpNodes();
+  const LayoutChoice* FirstChoice(NodeState& state);  // nullptr: nothing allowed is legal
   absl::Status CheckUpdates() const;
   void AddDemands();
 

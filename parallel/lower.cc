@@ -60,6 +60,7 @@ class Lowering {
       for (Value v : node.inputs) {
         if (v) ++uses_[v.id];
       }
+      for (Value v : node.after) ++uses_[v.id];
     }
     for (const GraphOutput& output : graph_.outputs) ++uses_[output.value.id];
     for (const Variable& variable : graph_.variables) {
@@ -165,6 +166,9 @@ class Lowering {
       for (int n : segment.nodes) AddCalls(n, actor);
       if (actor.calls.empty()) return;  // sums that conversions write
     }
+    for (int n : segment.nodes) {
+      for (Value v : graph_.nodes[n].after) actor.awaited.push_back(BufferOf(v));
+    }
     program_.actors.push_back(std::move(actor));
     if (first.is_reshard()) AddConvertedCopies(segment);
   }
@@ -236,6 +240,7 @@ class Lowering {
     for (size_t a = 0; a < program_.actors.size(); ++a) {
       const LoweredActor& actor = program_.actors[a];
       if (actor.input_buffer >= 0) readers[actor.input_buffer].insert(static_cast<int>(a));
+      for (int b : actor.awaited) readers[b].insert(static_cast<int>(a));
       for (const LoweredCall& call : actor.calls) {
         for (int b : call.inputs) {
           if (b >= 0) readers[b].insert(static_cast<int>(a));

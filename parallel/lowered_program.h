@@ -65,6 +65,7 @@ struct LoweredActor {
   int node = -1;                   // reshard
   int input_buffer = -1;           // reshard, fetch
   int output_buffer = -1;          // reshard, feed
+  std::vector<int> awaited;        // buffers without elements: of what is made before it fires
   std::string host_name;           // feed, fetch
   std::vector<int> inputs;         // channels
   std::vector<int> outputs;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "parallel/axis_roles.h"
 #include "parallel/cost_model.h"
 
 namespace weft {
@@ -41,6 +42,7 @@ struct PassContext {
   LayoutCertificate* certificate = nullptr;        // may be null
   // Split optimizer states over mesh axes named "data" (parallel/axis_roles.h).
   bool shard_states = false;
+  SequenceMeeting meeting = SequenceMeeting::kAuto;
 };
 
 }  // namespace weft

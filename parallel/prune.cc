@@ -19,6 +19,7 @@ absl::Status Prune(Graph& graph, const PassContext&) {
     for (Value v : graph.nodes[n].inputs) {
       if (v) live[v.id] = true;
     }
+    for (Value v : graph.nodes[n].after) live[v.id] = true;
   }
   RemoveNodes(graph, gone);
   return absl::OkStatus();

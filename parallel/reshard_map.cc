@@ -75,6 +75,8 @@ void ReshardMap::AssignRoles() {
       role = Role::kOwn;
       pads_ = true;
       combine_ = step_.to[a].monoid();
+    } else if (role == Role::kSplit && step_.from[a].turn().reach >= 0) {
+      pads_ = true;
     }
     roles_.push_back(role);
     if (role == Role::kReduced) reduced_ *= size;
@@ -248,7 +250,7 @@ int ReshardMap::Messages(int target) const {
       std::vector<IndexSet> finer;
       for (const IndexSet& part : parts) {
         for (int k = first; k < (own ? first + 1 : size); ++k) {
-          finer.push_back(weft::PartOf(part, k, size, step_.from[a].order()));
+          finer.push_back(HeldBy(part, k, size, step_.from[a]));
         }
       }
       parts = std::move(finer);
@@ -269,13 +271,13 @@ ReshardMap::Load ReshardMap::SentAlong(int d, const Coordinates& at) const {
   std::vector<IndexSet> parts = {held};
   for (size_t a = 0; a < axes.size(); ++a) {
     if (step_.from[a].is_split(d)) {
-      held = weft::PartOf(held, at[a], axes[a].size, step_.from[a].order());
+      held = HeldBy(held, at[a], axes[a].size, step_.from[a]);
     }
     if (!step_.to[a].is_split(d)) continue;
     std::vector<IndexSet> finer;
     for (const IndexSet& part : parts) {
       for (int k = IsFixed(a) ? at[a] : 0; k < (IsFixed(a) ? at[a] + 1 : axes[a].size); ++k) {
-        finer.push_back(weft::PartOf(part, k, axes[a].size, step_.to[a].order()));
+        finer.push_back(HeldBy(part, k, axes[a].size, step_.to[a]));
       }
     }
     parts = std::move(finer);

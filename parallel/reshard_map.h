@@ -29,7 +29,9 @@ class ReshardMap {
   // Copies that combine into the target member's part; 0: it becomes the identity of FillMonoid.
   int Copies(int target) const;
   // Whether the part is made of pieces that leave gaps, to be filled with the identity: a split
-  // that becomes partial keeps its own piece. Beside partials by other monoids, one such split.
+  // that becomes partial keeps its own piece. Beside partials by other monoids, one such split. So
+  // does a split by turns with a reach, which holds a part of the tensor only; the identity of sums
+  // then, for what was computed there is a summand.
   bool pads() const { return pads_; }
   // Elements that arrive at the target member, those of its own rank included.
   int64_t Needed(int target) const;

@@ -27,8 +27,8 @@ bool IsMicrobatch(const Graph& graph, const Node& node) {
   return false;
 }
 
-// Edges node -> node: data, and from readers of a variable's old content to the node that replaces
-// it.
+// Edges node -> node: data, what is to come after what, and from readers of a variable's old
+// content to the node that replaces it.
 std::vector<std::vector<int>> Predecessors(const Graph& graph) {
   std::vector<std::vector<int>> predecessors(graph.nodes.size());
   std::vector<std::vector<int>> readers(graph.values.size());
@@ -37,6 +37,9 @@ std::vector<std::vector<int>> Predecessors(const Graph& graph) {
       if (!v) continue;
       if (graph.info(v).node >= 0) predecessors[n].push_back(graph.info(v).node);
       readers[v.id].push_back(static_cast<int>(n));
+    }
+    for (Value v : graph.nodes[n].after) {
+      if (graph.info(v).node >= 0) predecessors[n].push_back(graph.info(v).node);
     }
   }
   for (const Variable& variable : graph.variables) {

@@ -79,6 +79,7 @@ class Part {
   LoweredActor Renumbered(LoweredActor actor) const {
     actor.input_buffer = NewNumber(buffer_, actor.input_buffer);
     actor.output_buffer = NewNumber(buffer_, actor.output_buffer);
+    actor.awaited = NewNumbers(buffer_, actor.awaited);
     actor.inputs = NewNumbers(channel_, actor.inputs);
     actor.outputs = NewNumbers(channel_, actor.outputs);
     for (LoweredCall& call : actor.calls) {

@@ -73,6 +73,25 @@ TEST(Layout, ZigzagPairsFirstAndLastChunks) {
   EXPECT_EQ(BoxOf({8}, layout, mesh, 1).ToString(), "[2:6]");
 }
 
+// Parts that have moved on around a ring of 3; those within reach of one's own, where it has ends.
+TEST(Layout, TurnedPartsAreOtherCoordinates) {
+  const IndexSet whole({0, 10});  // 0:4, 4:7, 7:10
+  const auto held = [&](int coordinate, Turn turn) {
+    Box box;
+    box.dims = {HeldBy(whole, coordinate, 3, Sbp::Turned(Sbp::S(0), turn))};
+    return box.ToString();
+  };
+  EXPECT_EQ(held(0, {.steps = 1}), "[4:7]");
+  EXPECT_EQ(held(2, {.steps = 1}), "[0:4]");
+  EXPECT_EQ(held(0, {.steps = -1}), "[7:10]");
+  EXPECT_EQ(held(1, {.steps = -1, .reach = 2}), "[2:4]");
+  EXPECT_EQ(held(1, {.steps = -1, .reach = 9}), "[0:4]");
+  EXPECT_EQ(held(1, {.steps = 1, .reach = 1}), "[7:8]");
+  EXPECT_EQ(held(2, {.steps = -2, .reach = 4}), "[3:4]");
+  EXPECT_EQ(HeldBy(whole, 0, 3, Sbp::Turned(Sbp::S(0), {.steps = -1, .reach = 2})).size(), 0);
+  EXPECT_EQ(HeldBy(whole, 2, 3, Sbp::Turned(Sbp::S(0), {.steps = -2, .reach = 3})).size(), 0);
+}
+
 TEST(Layout, PartialAndBroadcastAxesDoNotCut) {
   const Mesh mesh = *Mesh::Parse("a:2,b:2");
   EXPECT_EQ(BoxOf({6, 4}, {Sbp::P(), Sbp::B()}, mesh, 3), Box::Whole({6, 4}));

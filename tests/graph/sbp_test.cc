@@ -7,7 +7,8 @@ namespace {
 
 TEST(Sbp, ParsesWhatItPrints) {
   for (const char* text :
-       {"S(0)", "S(3)", "S(1; zigzag)", "B", "P(sum)", "P(max)", "P(logaddexp)"}) {
+       {"S(0)", "S(3)", "S(1; zigzag)", "S(1; turn 2)", "S(1; zigzag; turn -1)", "S(0; turn 1; reach 63)", "B",
+        "P(sum)", "P(max)", "P(logaddexp)"}) {
     auto sbp = Sbp::Parse(text);
     ASSERT_TRUE(sbp.ok()) << sbp.status();
     EXPECT_EQ(sbp->ToString(), text);
@@ -19,7 +20,9 @@ TEST(Sbp, SpaceDoesNotMatter) {
 }
 
 TEST(Sbp, RefusesWhatItDoesNotPrint) {
-  for (const char* text : {"", "S", "S()", "S(-1)", "S(1; spiral)", "S(1;zigzag;zigzag)", "P",
+  for (const char* text : {"", "S", "S()", "S(-1)", "S(1; spiral)", "S(1;zigzag;zigzag)", "S(1; turn 0)",
+                           "S(1; turn x)", "S(1; turn 1; turn 2)", "S(1; reach 3)",
+                           "S(1; turn 1; reach -1)", "S(1; zigzag; turn 1; reach 3)", "P",
                            "P()", "P(mean)", "b", "B(1)", "S(1000)", "S(x)", "S(0", "(0)"}) {
     EXPECT_FALSE(Sbp::Parse(text).ok()) << text;
   }

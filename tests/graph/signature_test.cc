@@ -124,6 +124,30 @@ TEST(Signature, RunsAreNotSplitAfterTheirInsides) {
   EXPECT_TRUE(CheckSignatures({between, inside}, {2, 7}).ok());
 }
 
+// Queries that meet all keys: split together, keys travelling, or alone, what belongs to keys being
+// sums then. Keys are not split by themselves.
+TEST(Signature, WhatMeetsIsSplitByARingOrAlone) {
+  OpDef op{.name = "meet", .inputs = {"q", "k"}, .outputs = {"y", "dk"}};
+  op.layout = [](const LayoutContext&) {
+    FactorMap map;
+    const int key = map.Add({.name = "key"});
+    const int query = map.Add({.name = "query", .reduce = {Monoid::kSum}, .meets = key});
+    map.inputs = {{query}, {key}};
+    map.outputs = {{query}, {key}};
+    return map;
+  };
+  const std::vector<TensorSpec> specs = {{{6}}, {{6}}};
+  const Sbp b = Sbp::B(), s = Sbp::S(0), z = Sbp::S(0, IndexOrder::kZigzag);
+  const std::vector<Signature> want = {
+      {.inputs = {b, b}, .outputs = {b, b}},
+      {.inputs = {s, s}, .outputs = {s, s}, .factor = 1, .turning = 0},
+      {.inputs = {z, z}, .outputs = {z, z}, .factor = 1, .turning = 0},
+      {.inputs = {s, b}, .outputs = {s, Sbp::P()}, .factor = 1},
+      {.inputs = {z, b}, .outputs = {z, Sbp::P()}, .factor = 1},
+  };
+  EXPECT_EQ(DeriveSignatures(op, specs, specs, {}), want);
+}
+
 // A result that lacks a factor without `reduce` makes the split illegal, and so does a diagonal.
 TEST(Signature, WhatCannotBeSplitIsNot) {
   OpDef op{.name = "op", .inputs = {"x"}, .outputs = {"y"}};

@@ -26,6 +26,10 @@ one adamw
 same adamw 2 data:2
 same adamw 2 model:2
 same adamw 4 data:2,model:2
+same adamw 2 seq:2
+same adamw 4 seq:4
+same adamw 4 data:2,seq:2
+same adamw 4 seq:2,model:2
 for ranks in 3 4; do
   same adamw "$ranks" "data:$ranks"
   same adamw "$ranks" "model:$ranks"

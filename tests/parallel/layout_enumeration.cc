@@ -5,7 +5,7 @@
 namespace weft {
 
 LayoutEnumeration::LayoutEnumeration(const Graph& graph, const CostModel& cost)
-    : graph_(graph), cost_(cost), table_(graph.meshes, cost), roles_(graph, false, 1) {
+    : graph_(graph), cost_(cost), table_(graph.meshes, cost), roles_(graph, false, 1, SequenceMeeting::kAuto) {
   const int axes = graph.meshes[0].num_axes();
   for (const Node& node : graph.nodes) {
     LayoutChoices* choices = cache_.Of(graph, node, 0, /*zigzag=*/false);
@@ -88,6 +88,7 @@ void LayoutEnumeration::SetUpValues() {
     ValueFacts& facts = values_[v];
     facts.strict = info.rate == Rate::kMicrobatch;
     facts.asked_splits = roles_.AskedSplits(Value{static_cast<int>(v)});
+    facts.exchanged = roles_.ExchangedAxes(Value{static_cast<int>(v)});
     facts.annotated = info.annotation.has_value();
     if (facts.annotated) facts.home = table_.Intern(info.spec, 0, *info.annotation);
     facts.free = info.node < 0 && !facts.annotated;
@@ -145,7 +146,8 @@ void LayoutEnumeration::SetUpValues() {
 
 bool LayoutEnumeration::MayConvert(const ValueFacts& facts, LayoutId home, LayoutId want) const {
   return !facts.strict ||
-         IsPlainConversion(table_.layout(home), table_.layout(want), facts.asked_splits);
+         IsPlainConversion(table_.layout(home), table_.layout(want), facts.asked_splits,
+                           facts.exchanged);
 }
 
 double LayoutEnumeration::PriceAt(int v, LayoutId made, LayoutId extra) {

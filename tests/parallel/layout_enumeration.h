@@ -41,6 +41,7 @@ class LayoutEnumeration {
     bool free = false, strict = false, annotated = false;
     bool priced_with_variable = false;  // an update of a free variable
     uint64_t asked_splits = 0;
+    uint32_t exchanged = 0;
     LayoutId home = kNoLayout;
     std::vector<LayoutId> homes, demands;
     std::vector<std::pair<int, int>> readers;  // node and operand

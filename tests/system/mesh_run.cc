@@ -17,6 +17,7 @@ absl::StatusOr<Program> CompileFor(Graph graph, const OpRegistry& ops,
                                    const MeshRunOptions& options) {
   CompileOptions compile;
   compile.microbatches = options.microbatches;
+  compile.meeting = options.meeting;
   return Compile(std::move(graph), ops, compile);
 }
 
@@ -70,7 +71,7 @@ absl::StatusOr<MeshRun> RunOnMesh(Graph graph, const OpRegistry& ops, const Kern
   const int size = run.program.graph.meshes[0].size();
   std::vector<absl::Status> statuses(size);
   std::vector<RankHeld> held(size);
-  RunRanks(size, {}, [&](Transport& transport) {
+  RunRanks(size, options.links, [&](Transport& transport) {
     const int rank = transport.rank();
     absl::StatusOr<RankHeld> mine = RunRank(run.program, kernels, options, transport);
     statuses[rank] = mine.status();

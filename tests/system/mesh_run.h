@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "parallel/compile.h"
+#include "runtime/memory_transport.h"
 #include "runtime/transport.h"
 #include "tests/support/host_tensor.h"
 
@@ -21,6 +22,8 @@ struct MeshRunOptions {
   int64_t steps = 1;
   int microbatches = 1;
   uint64_t seed = 1;  // of the summands of partial inputs
+  SequenceMeeting meeting = SequenceMeeting::kAuto;
+  LinkModel links = {};  // of ranks that are threads
   // The logical tensor of an input. Any thread.
   std::function<HostTensor(std::string_view name, int64_t step, int64_t microbatch)> input;
 };

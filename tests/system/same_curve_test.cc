@@ -80,7 +80,9 @@ struct MeshCase {
 
 constexpr MeshCase kMeshes[] = {{"data:2", 2},         {"data:3", 3},  {"data:4", 4},
                                 {"model:2", 2},        {"model:3", 3}, {"model:4", 4},
-                                {"data:2,model:2", 4}, {"stage:2", 2}, {"data:2,stage:2", 4}};
+                                {"data:2,model:2", 4}, {"stage:2", 2}, {"data:2,stage:2", 4},
+                                {"seq:2", 2},          {"seq:4", 4},   {"data:2,seq:2", 4},
+                                {"seq:2,model:2", 4}};
 
 void ExpectSameOnAllMeshes(const std::vector<std::string>& sets) {
   const Curve one = Train("data:1", 1, sets);
@@ -90,6 +92,19 @@ void ExpectSameOnAllMeshes(const std::vector<std::string>& sets) {
 }
 
 TEST(SameCurve, AdamwOnEveryMesh) { ExpectSameOnAllMeshes({}); }
+
+// Rings within rings, of stages and microbatches, and attention over the sequence otherwise.
+TEST(SameCurve, SequencesInOtherWays) {
+  const Curve one = Train("data:1", 1, {"train.microbatches=2"});
+  for (const MeshCase& c : {MeshCase{"seq_outer:2,seq_inner:2", 4}, MeshCase{"stage:2,seq:2", 4}}) {
+    ExpectSame(one, Train(c.mesh, c.ranks, {"train.microbatches=2"}), c.mesh);
+  }
+  for (const char* way : {"RING", "HEADS", "GATHER"}) {
+    const std::vector<std::string> sets = {absl::StrCat("plan.sequence=", way)};
+    ExpectSame(one, Train("seq:2", 2, sets), way);
+    ExpectSame(one, Train("seq:3", 3, sets), way);
+  }
+}
 
 TEST(SameCurve, LambOnEveryMesh) {
   ExpectSameOnAllMeshes({"optimizer.lamb={lr: 1e-2 weight_decay: 0.01}"});
