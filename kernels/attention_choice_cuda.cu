@@ -4,6 +4,7 @@
 #include "kernels/cuda_handles.h"
 #include "kernels/cuda_kernels.h"
 #include "kernels/cuda_launch.h"
+#include "kernels/dispatch.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -29,23 +30,15 @@ absl::Status Swap(const KernelContext& c, const float* from, float* to, int64_t 
 // Whether cuDNN's mask says what the boxes say, and its grouping of heads is that of the local
 // ones.
 bool Fits(const KernelContext& c, const AttentionOnCuda& a, int first, AttentionShape& shape) {
-  if (c.in(first).dtype() != DType::kBF16 || a.t == 0 || a.s == 0 || a.batch == 0) return false;
+  const DType dtype = c.in(first).dtype();
+  if (!IsHalf(dtype) || a.t == 0 || a.s == 0 || a.batch == 0) return false;
   if (a.heads == 0 || a.kv_heads == 0 || a.heads % a.kv_heads != 0) return false;
   for (int64_t head = 0; head < a.heads; ++head) {
     const int64_t kv = a.key_heads.ToLocal(a.query_heads.ToLogical(head) / a.group);
     if (kv != head / (a.heads / a.kv_heads)) return false;
   }
-  shape = {a.batch,
-           a.s,
-           a.t,
-           a.heads,
-           a.kv_heads,
-           a.d,
-           a.dv,
-           a.causal,
-           first == 1,
-           false,
-           static_cast<float>(a.scale)};
+  shape = {dtype, a.batch, a.s,      a.t,        a.heads, a.kv_heads,
+           a.d,   a.dv,    a.causal, first == 1, false,   static_cast<float>(a.scale)};
   if (!a.causal) return true;
   if (a.queries.begin[0] >= a.keys.ToLogical(a.t - 1)) {  // every key is in every query's past
     shape.causal = false;

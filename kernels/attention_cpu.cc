@@ -24,7 +24,7 @@ struct AttentionBuffers {
   }
   int64_t* seen;
   W *scores, *most, *sum, *o;
-  T* p = nullptr;  // the scores as an operand, bf16 only
+  T* p = nullptr;  // the scores as an operand, bf16 and f16 only
 };
 
 template <typename T>

@@ -27,7 +27,7 @@ struct AttentionGradBuffers {
   int64_t* seen;
   W *p, *dp, *delta;
   T *p_copy = nullptr,
-    *ds_copy = nullptr;  // p and dp as operands; these and the rest are bf16 only
+    *ds_copy = nullptr;  // p and dp as operands; these and the rest are for bf16 and f16
   W* row = nullptr;
   W *dq = nullptr, *dk = nullptr, *dv = nullptr;
 };

@@ -8,14 +8,16 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "runtime/dtype.h"
 
 namespace weft {
 
 class CudaHandles;
 
 // What a plan is made for: q [batch,s,heads,d], k [batch,t,kv_heads,d], v [batch,t,kv_heads,dv],
-// dense bf16; causal masks start at the first query and key.
+// dense, of one of the 16-bit floats; causal masks start at the first query and key.
 struct AttentionShape {
+  DType dtype;
   int64_t batch, s, t, heads, kv_heads, d, dv;
   bool causal, backward, deterministic;
   float scale;

@@ -11,6 +11,7 @@ void FillCudaKernels(KernelTable& kernels) {
   AddEmbeddingCuda(kernels);
   AddHeadCrossEntropyCuda(kernels);
   AddHeadCrossEntropyWithGradCuda(kernels);
+  AddLossScaleUpdateCuda(kernels);
   AddMovementCuda(kernels);
   AddNormCuda(kernels);
   AddOptimizersCuda(kernels);

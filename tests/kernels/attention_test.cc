@@ -38,8 +38,8 @@ std::vector<std::vector<double>> PlainLoops(const Problem& p, const Inputs& x, d
     for (int64_t j = 0; j < p.t && (!p.causal || j <= i); ++j) {
       double score = 0;
       for (int64_t c = 0; c < p.d; ++c) {
-        score += x.q.values[row * p.d + c] *
-                 x.k.values[((b * p.t + j) * p.kv_heads + kv) * p.d + c];
+        score +=
+            x.q.values[row * p.d + c] * x.k.values[((b * p.t + j) * p.kv_heads + kv) * p.d + c];
       }
       scores.push_back(scale * score);
       sum += std::exp(scores.back());
@@ -63,7 +63,8 @@ TEST_P(AttentionProblems, EqualPlainLoops) {
   const struct {
     DType dtype;
     double tolerance;
-  } cases[] = {{DType::kF32, 2e-5}, {DType::kF64, 1e-12}, {DType::kBF16, 1e-2}};
+  } cases[] = {
+      {DType::kF32, 2e-5}, {DType::kF64, 1e-12}, {DType::kBF16, 1e-2}, {DType::kF16, 2e-3}};
   for (const auto& [dtype, tolerance] : cases) {
     const Inputs x = RandomInputs(p, dtype);
     const auto want = PlainLoops(p, x, 0.7);
@@ -73,16 +74,13 @@ TEST_P(AttentionProblems, EqualPlainLoops) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Attention, AttentionProblems,
-                         ::testing::Values(Problem{2, 5, 5, 4, 2, 6, 3, true},
-                                           Problem{1, 7, 4, 3, 3, 4, 4, false},
-                                           Problem{1, 4, 9, 2, 1, 4, 5, true},
-                                           Problem{1, 150, 150, 1, 1, 3, 2, true},
-                                           Problem{1, 3, 1100, 2, 1, 4, 4, false},
-                                           Problem{1, 600, 600, 1, 1, 2, 2, true},
-                                           Problem{0, 4, 4, 2, 2, 4, 4, true},
-                                           Problem{2, 0, 4, 2, 2, 4, 4, true},
-                                           Problem{1, 3, 0, 2, 2, 4, 4, false}));
+INSTANTIATE_TEST_SUITE_P(
+    Attention, AttentionProblems,
+    ::testing::Values(Problem{2, 5, 5, 4, 2, 6, 3, true}, Problem{1, 7, 4, 3, 3, 4, 4, false},
+                      Problem{1, 4, 9, 2, 1, 4, 5, true}, Problem{1, 150, 150, 1, 1, 3, 2, true},
+                      Problem{1, 3, 1100, 2, 1, 4, 4, false},
+                      Problem{1, 600, 600, 1, 1, 2, 2, true}, Problem{0, 4, 4, 2, 2, 4, 4, true},
+                      Problem{2, 0, 4, 2, 2, 4, 4, true}, Problem{1, 3, 0, 2, 2, 4, 4, false}));
 
 // attention_grad of a loss with weights on both o and lse.
 struct Gradients {
@@ -120,7 +118,7 @@ TEST(AttentionGrad, EqualsFiniteDifferences) {
 TEST(AttentionGrad, OtherTypesFollowF64) {
   const Problem p{1, 300, 300, 2, 1, 8, 8, true};
   const Attrs attrs = {{"causal", true}};
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     SCOPED_TRACE(std::string(Name(dtype)));
     const Inputs x = RandomInputs(p, dtype);
     Inputs exact = x;
@@ -145,7 +143,8 @@ TEST(Attention, UnevenHeadsWithWholeKeyHeads) {
   const std::vector<Dense> whole = RunOp("attention", attrs, {x.q, x.k, x.v});
   const Gradients g = GradientsOf(p, x, attrs);
   std::vector<double> dk(g.dqkv[1].values.size(), 0.0), dv(g.dqkv[2].values.size(), 0.0);
-  for (const IndexSet& part : {Parts({{0, 3}}), Parts({{3, 3}}), Parts({{3, 4}}), Parts({{4, 6}})}) {
+  for (const IndexSet& part :
+       {Parts({{0, 3}}), Parts({{3, 3}}), Parts({{3, 4}}), Parts({{4, 6}})}) {
     const Dense q = Cut(x.q, 2, part), o = Cut(whole[0], 2, part), lse = Cut(whole[1], 2, part);
     DenseRunOptions options;
     options.boxes = {o.box, lse.box};
@@ -170,7 +169,8 @@ TEST(Attention, GroupsOfHeadsWithTheirKeyHeads) {
   const Attrs attrs = {{"causal", true}};
   const Inputs x = RandomInputs(p, DType::kF32);
   const std::vector<Dense> whole = RunOp("attention", attrs, {x.q, x.k, x.v});
-  const IndexSet q_part = Parts({{2, 6}}), kv_part = Parts({{1, 3}}), rows = Parts({{0, 1}, {2, 3}});
+  const IndexSet q_part = Parts({{2, 6}}), kv_part = Parts({{1, 3}}),
+                 rows = Parts({{0, 1}, {2, 3}});
   Box q_box = x.q.box, kv_box = x.k.box, v_box = x.v.box, lse_box = whole[1].box;
   q_box.dims[2] = lse_box.dims[2] = q_part;
   kv_box.dims[2] = v_box.dims[2] = kv_part;
@@ -179,9 +179,8 @@ TEST(Attention, GroupsOfHeadsWithTheirKeyHeads) {
   o_box.dims[3] = whole[0].box.dims[3];
   DenseRunOptions options;
   options.boxes = {o_box, lse_box};
-  const std::vector<Dense> y =
-      RunOp("attention", attrs, {PartOf(x.q, q_box), PartOf(x.k, kv_box), PartOf(x.v, v_box)},
-            options);
+  const std::vector<Dense> y = RunOp(
+      "attention", attrs, {PartOf(x.q, q_box), PartOf(x.k, kv_box), PartOf(x.v, v_box)}, options);
   ExpectPart(y[0], whole[0], 1e-6);
   ExpectPart(y[1], whole[1], 1e-6);
 }
@@ -206,9 +205,9 @@ TEST(Attention, CausalMaskGoesByLogicalPositions) {
   DenseRunOptions grads;
   grads.boxes = {Cut(x.q, 1, rows).box, Cut(x.k, 1, keys).box, Cut(x.v, 1, keys).box};
   const Dense doo = Cut(RandomDense(whole[0].spec.shape, DType::kF64, 4), 1, rows);
-  const std::vector<Dense> d = RunOp(
-      "attention_grad", attrs,
-      {doo, Cut(x.q, 1, rows), Cut(x.k, 1, keys), Cut(x.v, 1, keys), y[0], y[1]}, grads);
+  const std::vector<Dense> d =
+      RunOp("attention_grad", attrs,
+            {doo, Cut(x.q, 1, rows), Cut(x.k, 1, keys), Cut(x.v, 1, keys), y[0], y[1]}, grads);
   for (int i = 0; i < 4; ++i) EXPECT_EQ(d[0].values[i], 0);
   for (const Dense& gradient : d) {
     for (double value : gradient.values) EXPECT_TRUE(std::isfinite(value));
