@@ -86,16 +86,23 @@ Value Gradient::Accumulated(GraphBuilder& builder, int mesh, Value loss,
 }  // namespace
 
 absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value loss,
-                                                 const std::vector<Value>& targets) {
+                                                 const std::vector<Value>& targets, Value seed) {
   WEFT_RETURN_IF_ERROR(builder.status());
   if (!loss || builder.spec(loss).rank() != 0 || !IsFloat(builder.spec(loss).dtype)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the loss must be a float scalar, not ", builder.spec(loss).ToString()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the loss must be a float scalar, not ", builder.spec(loss).ToString()));
+  }
+  if (seed && !(builder.spec(seed) == builder.spec(loss))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the gradient of the loss is ", builder.spec(seed).ToString(), "; it must be ",
+                     builder.spec(loss).ToString(), " as the loss is"));
   }
   GraphBuilder::Scope scope(builder, "grad");
   const std::vector<bool> depends = Dependents(builder.graph(), targets);
   std::vector<Gradient> grads(builder.graph().values.size());
-  {
+  if (seed) {
+    grads[loss.id].Add(builder, seed);
+  } else {
     const GraphBuilder::OnMesh there(builder, builder.graph().info(loss).mesh);
     grads[loss.id].Add(builder, builder.Op("fill", {},
                                            {{"value", 1.0},
@@ -120,8 +127,9 @@ absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value lo
                                                                    : Value());
     }
     if (node.op->gradient == nullptr) {
-      return absl::UnimplementedError(absl::StrCat("op '", node.name, "' (", node.op->name,
-                                                   ") has no gradient, but the loss depends on it"));
+      return absl::UnimplementedError(
+          absl::StrCat("op '", node.name, "' (", node.op->name,
+                       ") has no gradient, but the loss depends on it"));
     }
     std::vector<Value> input_grads;
     {
@@ -139,10 +147,10 @@ absl::StatusOr<std::vector<Value>> Differentiate(GraphBuilder& builder, Value lo
       const Value input = node.inputs[i];
       if (!input || !input_grads[i] || !depends[input.id]) continue;
       if (!(builder.spec(input) == builder.spec(input_grads[i]))) {
-        return absl::InternalError(absl::StrCat(
-            "the gradient of ", node.op->name, " for operand ", i, " is ",
-            builder.spec(input_grads[i]).ToString(), " but the operand is ",
-            builder.spec(input).ToString()));
+        return absl::InternalError(absl::StrCat("the gradient of ", node.op->name, " for operand ",
+                                                i, " is ", builder.spec(input_grads[i]).ToString(),
+                                                " but the operand is ",
+                                                builder.spec(input).ToString()));
       }
       grads[input.id].Add(builder, input_grads[i]);
     }

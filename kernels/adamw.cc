@@ -98,6 +98,9 @@ void AdamWF32(const AdamWScalars<float>& s, const AdamWBuffers<float, float>& b,
 void AdamWBF16(const AdamWScalars<float>& s, const AdamWBuffers<float, BFloat16>& b, int64_t n) {
   AdamW(s, b, n);
 }
+void AdamWF16(const AdamWScalars<float>& s, const AdamWBuffers<float, Float16>& b, int64_t n) {
+  AdamW(s, b, n);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace weft
@@ -109,12 +112,16 @@ namespace {
 
 HWY_EXPORT(AdamWF32);
 HWY_EXPORT(AdamWBF16);
+HWY_EXPORT(AdamWF16);
 
 void Update(const AdamWScalars<float>& s, const AdamWBuffers<float, float>& b, int64_t n) {
   HWY_DYNAMIC_DISPATCH(AdamWF32)(s, b, n);
 }
 void Update(const AdamWScalars<float>& s, const AdamWBuffers<float, BFloat16>& b, int64_t n) {
   HWY_DYNAMIC_DISPATCH(AdamWBF16)(s, b, n);
+}
+void Update(const AdamWScalars<float>& s, const AdamWBuffers<float, Float16>& b, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(AdamWF16)(s, b, n);
 }
 void Update(const AdamWScalars<double>& s, const AdamWBuffers<double, double>& b, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
@@ -142,6 +149,13 @@ void UpdateAndSum(const AdamWScalars<P>& s, const AdamWBuffers<P, G>& b, int64_t
 }
 
 absl::Status AdamWCpu(const KernelContext& c) {
+  if (Skips(c, 7)) {
+    for (int i = 0; i < 3; ++i) Keep(c, i, i);
+    if (c.out(3).data == nullptr) return absl::OkStatus();
+    return DispatchFloat(c.in(3).dtype(), [&](auto g) {
+      *c.out(3).as<double>() = SumSquaresLoop(c.in(3).as<decltype(g)>(), c.in(3).elements());
+    });
+  }
   return DispatchOptimizer(c.in(0).dtype(), c.in(3).dtype(), [&](auto p, auto g) {
     using P = decltype(p);
     using G = decltype(g);
@@ -170,7 +184,7 @@ absl::Status AdamWCpu(const KernelContext& c) {
 
 void DefineAdamW(OpRegistry& ops) {
   ops.Add({.name = "adamw",
-           .inputs = {"param", "m", "v", "grad", "lr", "step", "clip"},
+           .inputs = {"param", "m", "v", "grad", "lr", "step", "clip", "skip?"},
            // grad_sq: the sum of the squares of grad as it comes, in f64; bit for bit what
            // sum_squares gives, without another pass over grad.
            .outputs = {"new_param", "new_m", "new_v", "grad_sq"},

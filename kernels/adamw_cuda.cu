@@ -80,6 +80,7 @@ struct Loaded {
 
   // The new parameter and moments in place of the old.
   __device__ void Step(const Moments::Scalars<P>& s) {
+    if (s.skip) return;
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       const P x[3] = {in[0][i], in[1][i], in[2][i]};
@@ -163,6 +164,7 @@ AdamWTensor<P, G> TensorOf(const KernelContext& c) {
   t.rule = {c.in(4).as<float>(),
             c.in(5).as<float>(),
             c.in(6).as<float>(),
+            SkipOf(c, 7),
             c.attrs->Float("beta1"),
             c.attrs->Float("beta2"),
             c.attrs->Float("eps"),
@@ -195,6 +197,7 @@ absl::Status UpdateTypes(Calls calls) {
 absl::Status AdamWCuda(Calls calls) {
   WEFT_RETURN_IF_ERROR((UpdateTypes<double, double>(calls)));
   WEFT_RETURN_IF_ERROR((UpdateTypes<float, __nv_bfloat16>(calls)));
+  WEFT_RETURN_IF_ERROR((UpdateTypes<float, __half>(calls)));
   WEFT_RETURN_IF_ERROR((UpdateTypes<float, float>(calls)));
   TileSumBatches totals = AddTilesCuda(*calls[0]);
   for (const KernelContext* c : calls) {

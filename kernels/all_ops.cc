@@ -28,6 +28,7 @@ constexpr Family kFamilies[] = {
     {DefineAddN, "pointwise"},
     {DefineSumSquares, "optimizer"},
     {DefineClipScale, "optimizer"},
+    {DefineLossScaleUpdate, "optimizer"},
     {DefineSgd, "optimizer"},
     {DefineAdamW, "optimizer"},
     {DefineLamb, "optimizer"},

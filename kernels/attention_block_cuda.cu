@@ -150,7 +150,7 @@ absl::StatusOr<bool> BlockByCudnn(const KernelContext& c, CudaHandles& handles,
   if (part->rows > 0) {
     WEFT_ASSIGN_OR_RETURN(
         const bool ran,
-        handles.attention()->Run(handles, ShapeOfPart(a, *part),
+        handles.attention()->Run(handles, ShapeOfPart(a, *part, x.q.dtype()),
                                  {From(x.q, part->row), x.k.data, x.v.data, scratch.o, scratch.lse},
                                  StreamOf(c)));
     if (!ran) return false;
@@ -183,7 +183,7 @@ absl::StatusOr<bool> BlockGradByCudnn(const KernelContext& c, CudaHandles& handl
   const AttentionSize size(x.q.shape, x.k.shape, x.v.shape);
   const AttentionBlockGradScratch scratch(memory, size, x.q.dtype());
   if (part->rows > 0) {
-    AttentionShape shape = ShapeOfPart(a, *part);
+    AttentionShape shape = ShapeOfPart(a, *part, x.q.dtype());
     shape.backward = true;
     shape.deterministic = handles.deterministic();
     WEFT_RETURN_IF_ERROR(LseToCudnn(c, a, *part, x.lse.as<float>(), scratch.lse));

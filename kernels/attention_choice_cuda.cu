@@ -8,6 +8,7 @@
 #include "kernels/cuda_handles.h"
 #include "kernels/cuda_kernels.h"
 #include "kernels/cuda_launch.h"
+#include "kernels/dispatch.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -63,7 +64,7 @@ absl::Status AttentionCuda(const KernelContext& c) {
     auto* lse = static_cast<float*>(c.workspace);
     WEFT_ASSIGN_OR_RETURN(
         const bool ran,
-        handles->attention()->Run(*handles, ShapeOfPart(a, *part),
+        handles->attention()->Run(*handles, ShapeOfPart(a, *part, c.in(0).dtype()),
                                   {c.in(0).data, c.in(1).data, c.in(2).data, c.out(0).data, lse},
                                   StreamOf(c)));
     if (ran && c.out(1).data == nullptr) return absl::OkStatus();
@@ -81,7 +82,7 @@ absl::Status AttentionGradCuda(const KernelContext& c) {
   for (const Operand& out : c.outputs) all = all && out.data != nullptr;
   const std::optional<CudnnPart> part = CudnnPartOf(a, c.in(1));
   if (all && handles->attention() != nullptr && part && part->IsWhole(a)) {
-    AttentionShape shape = ShapeOfPart(a, *part);
+    AttentionShape shape = ShapeOfPart(a, *part, c.in(1).dtype());
     shape.backward = true;
     shape.deterministic = handles->deterministic();
     auto* lse = static_cast<float*>(c.workspace);
@@ -103,7 +104,7 @@ absl::Status AttentionGradCuda(const KernelContext& c) {
 }  // namespace
 
 std::optional<CudnnPart> CudnnPartOf(const AttentionOnCuda& a, const Operand& q) {
-  if (q.dtype() != DType::kBF16 || a.visible != nullptr || !TakesHeads(a)) return std::nullopt;
+  if (!IsHalf(q.dtype()) || a.visible != nullptr || !TakesHeads(a)) return std::nullopt;
   if (a.t == 0 || a.s == 0 || a.batch == 0) return std::nullopt;
   const int64_t first_key = a.keys.begin[0], last_key = a.keys.ToLogical(a.t - 1);
   const int64_t first_query = a.queries.begin[0], last_query = a.queries.ToLogical(a.s - 1);
@@ -129,8 +130,9 @@ std::optional<CudnnPart> CudnnPartOf(const AttentionOnCuda& a, const Operand& q)
   return CudnnPart{row, a.s - row, keys, false, 0};
 }
 
-AttentionShape ShapeOfPart(const AttentionOnCuda& a, const CudnnPart& part) {
+AttentionShape ShapeOfPart(const AttentionOnCuda& a, const CudnnPart& part, DType dtype) {
   AttentionShape shape = {};
+  shape.dtype = dtype;
   shape.batch = a.batch;
   shape.s = part.rows;
   shape.t = part.keys;

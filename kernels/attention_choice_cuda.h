@@ -24,8 +24,8 @@ struct CudnnPart {
 // of the local ones, or if it does not take the dtype of `q`.
 std::optional<CudnnPart> CudnnPartOf(const AttentionOnCuda& a, const Operand& q);
 
-// The plan for it.
-AttentionShape ShapeOfPart(const AttentionOnCuda& a, const CudnnPart& part);
+// The plan for it, of operands of that dtype.
+AttentionShape ShapeOfPart(const AttentionOnCuda& a, const CudnnPart& part, DType dtype);
 
 // to[b][i][h] = from[b][h][i]: lse is [batch,rows,heads] in weft and [batch,heads,rows] in cuDNN.
 absl::Status LseFromCudnn(const KernelContext& c, const AttentionOnCuda& a, const float* from,

@@ -25,7 +25,7 @@ struct AttentionBuffers {
   }
   KeyRun* runs;
   W *scores, *most, *sum, *o;
-  T* p = nullptr;  // the scores as an operand, bf16 only
+  T* p = nullptr;  // the scores as an operand, bf16 and f16 only
 };
 
 struct AttentionOperands {

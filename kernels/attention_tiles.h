@@ -1,7 +1,7 @@
 // How attention and its gradient cut their work: key heads with the query heads that they serve,
 // tiles of query rows, and blocks of the keys that a tile sees. Products read operands as they are
-// stored (T) and sum in the arithmetic type (f32 for bf16): no operand is converted as a whole,
-// only a block's probabilities are.
+// stored (T) and sum in the arithmetic type (f32 for bf16 and f16): no operand is converted as a
+// whole, only a block's probabilities are.
 #pragma once
 
 #include <algorithm>
@@ -148,7 +148,7 @@ Matrix<const T> AsOperand(const ArithmeticOf<T>* x, int64_t rows, int64_t width,
 }
 
 // Where the sums of a result's rows from `first` on are formed: in the result itself, or in
-// `scratch` for bf16. No data if nobody reads the result.
+// `scratch` for bf16 and f16. No data if nobody reads the result.
 template <typename T>
 Matrix<ArithmeticOf<T>> SumsOf(const HeadRows<T>& result, int64_t first, ArithmeticOf<T>* scratch) {
   if (result.data == nullptr) return {nullptr, 0, 1};

@@ -12,6 +12,9 @@
 namespace weft {
 namespace {
 
+template <typename T>
+constexpr bool kIsHalf = !std::is_same_v<T, ArithmeticOf<T>>;
+
 template <typename To, typename From>
 To Convert(From value) {
   if constexpr (std::is_arithmetic_v<To>) {
@@ -29,8 +32,8 @@ absl::Status CastCpu(const KernelContext& c) {
     (void)DispatchAny(c.out(0).dtype(), [&](auto to) {
       using To = decltype(to);
       To* y = c.out(0).as<To>();
-      constexpr bool kNarrow = std::is_same_v<From, float> && std::is_same_v<To, BFloat16>;
-      constexpr bool kWiden = std::is_same_v<From, BFloat16> && std::is_same_v<To, float>;
+      constexpr bool kNarrow = std::is_same_v<From, float> && kIsHalf<To>;
+      constexpr bool kWiden = kIsHalf<From> && std::is_same_v<To, float>;
       if constexpr (kNarrow || kWiden) {
         CastLoop(x, y, n);
       } else {

@@ -68,12 +68,16 @@ struct ConvBuffers {
 
 int64_t Elements(absl::Span<const int64_t> shape) { return NumElements(shape); }
 
-// Takes what one product of bf16 or f32 operands needs besides oneDNN's own; null: the operand
+// Whether oneDNN cannot convolve operands of this dtype as they are stored.
+bool IsWidened(DType dtype) {
+  return dtype == DType::kF16 || (dtype == DType::kBF16 && !DnnlComputesBF16());
+}
+
+// Takes what one product of bf16, f16 or f32 operands needs besides oneDNN's own; null: the operand
 // itself serves.
 struct ConvCopies {
-  ConvCopies(Scratch& scratch, bool bf16, ConvProduct product, int64_t a_elements,
+  ConvCopies(Scratch& scratch, bool widened, ConvProduct product, int64_t a_elements,
              int64_t b_elements, int64_t c_elements) {
-    const bool widened = bf16 && !DnnlComputesBF16();
     if (widened) {
       a = scratch.Take<float>(a_elements);
       b = scratch.Take<float>(b_elements);
@@ -87,12 +91,11 @@ struct ConvCopies {
 
 template <typename T>
 absl::Status ConvByDnnl(const KernelContext& k, const ConvGeometry& g, ConvProduct product) {
-  constexpr bool kBF16 = std::is_same_v<T, BFloat16>;
   const Operand &a = k.in(0), &b = k.in(1), &c = k.out(0);
+  const bool widened = IsWidened(c.dtype());
   Scratch scratch(k.workspace);
-  const ConvCopies copies(scratch, kBF16, product, a.elements(), b.elements(), c.elements());
+  const ConvCopies copies(scratch, widened, product, a.elements(), b.elements(), c.elements());
   ConvBuffers buffers{a.data, b.data, c.data};
-  const bool widened = kBF16 && copies.a != nullptr;
   if (widened) {
     ConvertRow(copies.a, a.as<T>(), a.elements());
     ConvertRow(copies.b, b.as<T>(), b.elements());
@@ -100,8 +103,8 @@ absl::Status ConvByDnnl(const KernelContext& k, const ConvGeometry& g, ConvProdu
     buffers.b = copies.b;
   }
   if (copies.c != nullptr) buffers.c = copies.c;
-  WEFT_RETURN_IF_ERROR(
-      RunConv(g, product, kBF16 && !widened, buffers.a, buffers.b, buffers.c, scratch));
+  const bool bf16 = c.dtype() == DType::kBF16 && !widened;
+  WEFT_RETURN_IF_ERROR(RunConv(g, product, bf16, buffers.a, buffers.b, buffers.c, scratch));
   if (copies.c == nullptr) return absl::OkStatus();
   T* to = c.as<T>();
   if (!k.adds(0)) {
@@ -139,6 +142,7 @@ absl::Status Conv2dCpu(const KernelContext& k, ConvProduct product) {
       ConvF64(g, product, k.in(0).as<double>(), k.in(1).as<double>(), out.as<double>());
       return absl::OkStatus();
     case DType::kF32: return ConvByDnnl<float>(k, g, product);
+    case DType::kF16: return ConvByDnnl<Float16>(k, g, product);
     default: return ConvByDnnl<BFloat16>(k, g, product);
   }
 }
@@ -148,11 +152,11 @@ int64_t Conv2dWorkspace(const CostContext& c, ConvProduct product) {
   const ConvGeometry g =
       ConvGeometryOf(product, c.inputs[0].shape, c.inputs[1].shape, c.outputs[0].shape, c.attrs);
   if (dtype == DType::kF64 || g.empty()) return 0;
-  const bool bf16 = dtype == DType::kBF16;
+  const bool widened = IsWidened(dtype);
   Scratch scratch(nullptr);
-  ConvCopies(scratch, bf16, product, Elements(c.inputs[0].shape), Elements(c.inputs[1].shape),
+  ConvCopies(scratch, widened, product, Elements(c.inputs[0].shape), Elements(c.inputs[1].shape),
              Elements(c.outputs[0].shape));
-  const absl::StatusOr<int64_t> own = ConvWorkspace(g, product, bf16 && DnnlComputesBF16());
+  const absl::StatusOr<int64_t> own = ConvWorkspace(g, product, dtype == DType::kBF16 && !widened);
   // What oneDNN refuses here it refuses when the kernel runs, which can say so.
   return scratch.used() + (own.ok() ? *own : 0);
 }

@@ -7,7 +7,8 @@
 
 namespace weft {
 
-// f32 and bf16 by oneDNN (bf16 widened to f32 where the CPU has no AVX-512), f64 by plain loops.
+// f32, bf16 and f16 by oneDNN (f16 widened to f32, bf16 too where the CPU has no AVX-512), f64 by
+// plain loops.
 absl::Status Conv2dCpu(const KernelContext& k, ConvProduct product);
 int64_t Conv2dWorkspace(const CostContext& c, ConvProduct product);
 

@@ -20,14 +20,18 @@ using Values = std::unordered_map<int64_t, void*>;
 
 enum Uid : int64_t { kQ = 1, kK, kV, kO, kLse, kDo, kDq, kDk, kDv };
 
+fe::DataType_t TypeOf(const AttentionShape& a) {
+  return a.dtype == DType::kF16 ? fe::DataType_t::HALF : fe::DataType_t::BFLOAT16;
+}
+
 // [batch, rows, heads, width] in memory, as cuDNN's [batch, heads, rows, width]; `stride` rows from
 // one batch entry to the next.
-fe::graph::Tensor_attributes Tensor(Uid uid, int64_t batch, int64_t rows, int64_t stride,
+fe::graph::Tensor_attributes Tensor(const AttentionShape& a, Uid uid, int64_t rows, int64_t stride,
                                     int64_t heads, int64_t width) {
   fe::graph::Tensor_attributes tensor;
-  tensor.set_dim({batch, heads, rows, width})
+  tensor.set_dim({a.batch, heads, rows, width})
       .set_stride({stride * heads * width, width, heads * width, 1})
-      .set_data_type(fe::DataType_t::BFLOAT16)
+      .set_data_type(TypeOf(a))
       .set_uid(uid);
   return tensor;
 }
@@ -57,31 +61,31 @@ void SetMask(const AttentionShape& a, Options& options) {
 
 std::shared_ptr<fe::graph::Graph> Describe(const AttentionShape& a) {
   auto graph = std::make_shared<fe::graph::Graph>();
-  graph->set_io_data_type(fe::DataType_t::BFLOAT16)
+  graph->set_io_data_type(TypeOf(a))
       .set_intermediate_data_type(fe::DataType_t::FLOAT)
       .set_compute_data_type(fe::DataType_t::FLOAT);
-  auto q = graph->tensor(Tensor(kQ, a.batch, a.s, a.s_stride, a.heads, a.d));
-  auto k = graph->tensor(Tensor(kK, a.batch, a.t, a.t_stride, a.kv_heads, a.d));
-  auto v = graph->tensor(Tensor(kV, a.batch, a.t, a.t_stride, a.kv_heads, a.dv));
+  auto q = graph->tensor(Tensor(a, kQ, a.s, a.s_stride, a.heads, a.d));
+  auto k = graph->tensor(Tensor(a, kK, a.t, a.t_stride, a.kv_heads, a.d));
+  auto v = graph->tensor(Tensor(a, kV, a.t, a.t_stride, a.kv_heads, a.dv));
   if (!a.backward) {
     auto options = fe::graph::SDPA_attributes().set_name("attention").set_generate_stats(true);
     SetMask(a, options);
     auto [o, lse] = graph->sdpa(q, k, v, options);
-    SetResult(*o, Tensor(kO, a.batch, a.s, a.s, a.heads, a.dv));
+    SetResult(*o, Tensor(a, kO, a.s, a.s, a.heads, a.dv));
     SetResult(*lse, Lse(a));
     return graph;
   }
-  auto o = graph->tensor(Tensor(kO, a.batch, a.s, a.s_stride, a.heads, a.dv));
-  auto d_o = graph->tensor(Tensor(kDo, a.batch, a.s, a.s_stride, a.heads, a.dv));
+  auto o = graph->tensor(Tensor(a, kO, a.s, a.s_stride, a.heads, a.dv));
+  auto d_o = graph->tensor(Tensor(a, kDo, a.s, a.s_stride, a.heads, a.dv));
   auto lse = graph->tensor(Lse(a));
   auto options = fe::graph::SDPA_backward_attributes()
                      .set_name("attention_grad")
                      .set_deterministic_algorithm(a.deterministic);
   SetMask(a, options);
   auto [dq, dk, dv] = graph->sdpa_backward(q, k, v, o, d_o, lse, options);
-  SetResult(*dq, Tensor(kDq, a.batch, a.s, a.s, a.heads, a.d));
-  SetResult(*dk, Tensor(kDk, a.batch, a.t, a.t, a.kv_heads, a.d));
-  SetResult(*dv, Tensor(kDv, a.batch, a.t, a.t, a.kv_heads, a.dv));
+  SetResult(*dq, Tensor(a, kDq, a.s, a.s, a.heads, a.d));
+  SetResult(*dk, Tensor(a, kDk, a.t, a.t, a.kv_heads, a.d));
+  SetResult(*dv, Tensor(a, kDv, a.t, a.t, a.kv_heads, a.dv));
   return graph;
 }
 

@@ -8,15 +8,17 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "runtime/dtype.h"
 
 namespace weft {
 
 class CudaHandles;
 
-// What a plan is made for: q [batch,s,heads,d], k [batch,t,kv_heads,d], v [batch,t,kv_heads,dv], in
-// bf16; causal masks start at the first query and key. What a plan reads may be some rows of longer
+// What a plan is made for: q [batch,s,heads,d], k [batch,t,kv_heads,d], v [batch,t,kv_heads,dv], of
+// one of the 16-bit floats; causal masks start at the first query and key. What a plan reads may be some rows of longer
 // tensors, whose batch entries have s_stride and t_stride rows; what it makes is dense.
 struct AttentionShape {
+  DType dtype;
   int64_t batch, s, t, heads, kv_heads, d, dv;
   int64_t s_stride, t_stride;
   int64_t window;  // keys that a query sees at most, its own the last; 0: all

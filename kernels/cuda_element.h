@@ -107,22 +107,24 @@ bool AlignedToPack(Pointers... pointers) {
   return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
 }
 
-// The dtype of float elements that kernels compute in.
+// The dtype of float elements.
 template <typename T>
 inline constexpr DType kDTypeOf = std::is_same_v<T, double>          ? DType::kF64
                                   : std::is_same_v<T, __nv_bfloat16> ? DType::kBF16
+                                  : std::is_same_v<T, __half>        ? DType::kF16
                                                                      : DType::kF32;
 
-// f(T()) with the device type of a float dtype that kernels compute in (f32, bf16, f64).
+// f(T()) with the device type of a float dtype.
 template <typename F>
 absl::Status DispatchCudaFloat(DType dtype, F&& f) {
   switch (dtype) {
     case DType::kF32: return f(float());
     case DType::kBF16: return f(__nv_bfloat16());
+    case DType::kF16: return f(__half());
     case DType::kF64: return f(double());
     default:
       return absl::UnimplementedError(absl::StrCat("no CUDA kernel for ", std::string(Name(dtype)),
-                                                   "; cast to f32, bf16 or f64"));
+                                                   "; cast to f32, bf16, f16 or f64"));
   }
 }
 

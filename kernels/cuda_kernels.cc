@@ -14,6 +14,7 @@ void FillCudaKernels(KernelTable& kernels) {
   AddEmbeddingCuda(kernels);
   AddHeadCrossEntropyCuda(kernels);
   AddHeadCrossEntropyWithGradCuda(kernels);
+  AddLossScaleUpdateCuda(kernels);
   AddMovementCuda(kernels);
   AddNormCuda(kernels);
   AddOptimizersCuda(kernels);

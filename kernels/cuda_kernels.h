@@ -21,6 +21,7 @@ void AddEinsumCuda(KernelTable& kernels);
 void AddEmbeddingCuda(KernelTable& kernels);
 void AddHeadCrossEntropyCuda(KernelTable& kernels);
 void AddHeadCrossEntropyWithGradCuda(KernelTable& kernels);
+void AddLossScaleUpdateCuda(KernelTable& kernels);
 void AddMovementCuda(KernelTable& kernels);
 void AddNormCuda(KernelTable& kernels);
 void AddOptimizersCuda(KernelTable& kernels);

@@ -29,8 +29,8 @@ using MatmulView = MatmulViewOf<const void*>;
 using MatmulTarget = MatmulViewOf<void*>;
 
 // c = a b, or c = a b + addend, which has the dtype and strides of c and may be c itself. a and b
-// have one dtype (f32, bf16, f64); c has it too, or is f32 for bf16. Sums are formed in f32 for
-// bf16 and f32 (whose operands stay f32 unless the handles allow tf32). No extent may be 0.
+// have one float dtype; c has it too, or is f32 for bf16 and f16. Sums are formed in f32 for these
+// and f32 (whose operands stay f32 unless the handles allow tf32). No extent may be 0.
 // `workspace` may be nullptr. The algorithm is that of CudaHandles::algorithms or else cuBLASLt's
 // first guess, looked up at the first product of its kind and kept in the handles.
 absl::Status MatmulCuda(const KernelContext& context, const MatmulSize& size, const MatmulView& a,

@@ -54,8 +54,8 @@ absl::Status MatmulFallback(const KernelContext& context, const MatmulSize& size
   return DispatchCudaFloat(a.dtype, [&](auto t) {
     using In = decltype(t);
     if (c.dtype == a.dtype) return Run<In, In>(context, size, a, b, addend, c);
-    if (a.dtype == DType::kBF16 && c.dtype == DType::kF32) {
-      return Run<In, float>(context, size, a, b, addend, c);
+    if constexpr (sizeof(In) == 2) {
+      if (c.dtype == DType::kF32) return Run<In, float>(context, size, a, b, addend, c);
     }
     return absl::UnimplementedError(absl::StrCat("product of ", std::string(Name(a.dtype)),
                                                  " into ", std::string(Name(c.dtype))));

@@ -5,18 +5,30 @@
 
 #include <cmath>
 
+#include "runtime/kernel.h"
+
 namespace weft {
 
-// Where the step's scalars lie on the device, and attributes. `lr` is nullptr for LAMB.
+// What the optional scalar "skip" says (kernels/optimizer_infer.h).
+__device__ inline bool Skips(const float* skip) { return skip != nullptr && *skip != 0; }
+// Where it lies, operand `i` of a call; nullptr if it is not there.
+inline const float* SkipOf(const KernelContext& c, int i) {
+  return static_cast<int>(c.inputs.size()) > i ? c.in(i).as<float>() : nullptr;
+}
+
+// Where the step's scalars lie on the device, and attributes. `lr` is nullptr for LAMB, `skip`
+// where no step is skipped.
 struct Moments {
   const float* lr;
   const float* step;
   const float* clip;
+  const float* skip;
   double beta1, beta2, eps, decay;
   bool correct;
   template <typename P>
   struct Scalars {
     P lr, clip, beta1, beta2, keep1, keep2, eps, decay, correction1, correction2;
+    bool skip;
   };
   template <typename P>
   __device__ Scalars<P> Read() const {
@@ -30,7 +42,8 @@ struct Moments {
             static_cast<P>(eps),
             static_cast<P>(decay),
             static_cast<P>(correct ? 1 / (1 - pow(beta1, t)) : 1.0),
-            static_cast<P>(correct ? 1 / (1 - pow(beta2, t)) : 1.0)};
+            static_cast<P>(correct ? 1 / (1 - pow(beta2, t)) : 1.0),
+            Skips(skip)};
   }
   // The moments in place of in[1], in[2]; the direction of the step, with decay.
   template <typename P>

@@ -1,4 +1,4 @@
-// From a DType known at run time to a C++ element type. bf16 is stored, never computed in.
+// From a DType known at run time to a C++ element type. bf16 and f16 are stored, never computed in.
 #pragma once
 
 #include <string>
@@ -30,16 +30,20 @@ ArithmeticOf<T> Load(T value) {
   return static_cast<ArithmeticOf<T>>(value);
 }
 
-// Calls f(T()) with the element type of a float dtype that kernels compute in (f32, bf16, f64).
+// Whether values of `dtype` are stored in 16 bits and computed with in f32.
+inline bool IsHalf(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF16; }
+
+// Calls f(T()) with the element type of a float dtype.
 template <typename F>
 absl::Status DispatchFloat(DType dtype, F&& f) {
   switch (dtype) {
     case DType::kF32: f(float()); return absl::OkStatus();
     case DType::kBF16: f(BFloat16()); return absl::OkStatus();
+    case DType::kF16: f(Float16()); return absl::OkStatus();
     case DType::kF64: f(double()); return absl::OkStatus();
     default:
       return absl::UnimplementedError(absl::StrCat("no CPU kernel for ", std::string(Name(dtype)),
-                                                   "; cast to f32, bf16 or f64"));
+                                                   "; cast to f32, bf16, f16 or f64"));
   }
 }
 

@@ -130,7 +130,9 @@ absl::Status EinsumCpu(const KernelContext& k) {
   if (out.data == nullptr) return absl::OkStatus();
   const EinsumPlan plan = PlanEinsum(equation, k.in(0).shape, k.in(1).shape);
   const DType in = k.in(0).dtype();
-  if (in == DType::kBF16 && out.dtype() == DType::kF32) return EinsumOf<BFloat16, float>(k, plan);
+  const bool wide = out.dtype() == DType::kF32;
+  if (wide && in == DType::kBF16) return EinsumOf<BFloat16, float>(k, plan);
+  if (wide && in == DType::kF16) return EinsumOf<Float16, float>(k, plan);
   return RunForFloat(in,
                      [&](auto type) { return EinsumOf<decltype(type), decltype(type)>(k, plan); });
 }
@@ -147,10 +149,10 @@ absl::StatusOr<DType> ResultDType(DType operands, const Attrs& attrs) {
   const std::string& name = attrs.String("dtype");
   if (name.empty()) return operands;
   WEFT_ASSIGN_OR_RETURN(const DType result, ParseDType(name));
-  if (result == operands || (operands == DType::kBF16 && result == DType::kF32)) return result;
-  return absl::InvalidArgumentError(absl::StrCat("a product of ", std::string(Name(operands)),
-                                                 " operands cannot be made in ", name,
-                                                 "; its dtype may be theirs, or f32 for bf16"));
+  if (result == operands || (IsHalf(operands) && result == DType::kF32)) return result;
+  return absl::InvalidArgumentError(
+      absl::StrCat("a product of ", std::string(Name(operands)), " operands cannot be made in ",
+                   name, "; its dtype may be theirs, or f32 for bf16 and f16"));
 }
 
 InferredSpecs InferEinsum(const InferContext& c) {
@@ -276,8 +278,8 @@ void DefineEinsum(OpRegistry& ops) {
       .name = "einsum",
       .inputs = {"a", "b", "addend?"},
       .outputs = {"c"},
-      // "dtype" is that of the result where it is not the operands': f32 for bf16, whose sums are
-      // formed in f32 and then never rounded.
+      // "dtype" is that of the result where it is not the operands': f32 for bf16 and f16, whose
+      // sums are formed in f32 and then never rounded.
       .attrs = {{"equation", std::string()}, {"dtype", std::string()}},
       .infer = InferEinsum,
       .layout = EinsumLayout,

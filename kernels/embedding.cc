@@ -76,8 +76,7 @@ absl::Status EmbeddingGrad(const KernelContext& k) {
 }
 
 absl::Status EmbeddingGradCpu(const KernelContext& k) {
-  return RunForFloat(k.out(0).dtype(),
-                     [&](auto type) { return EmbeddingGrad<decltype(type)>(k); });
+  return RunForFloat(k.out(0).dtype(), [&](auto type) { return EmbeddingGrad<decltype(type)>(k); });
 }
 
 int64_t EmbeddingGradWorkspace(const CostContext& c) {
@@ -87,7 +86,7 @@ int64_t EmbeddingGradWorkspace(const CostContext& c) {
   if (out.dtype == DType::kF64) {
     scratch.Take<double>(h);
   } else {
-    if (out.dtype == DType::kBF16) scratch.Take<float>(out.elements());
+    if (IsHalf(out.dtype)) scratch.Take<float>(out.elements());
     scratch.Take<float>(h);
   }
   return scratch.used();
@@ -159,13 +158,14 @@ void DefineEmbedding(OpRegistry& ops) {
       .layout = EmbeddingLayout,
       .gradient = [](GradContext& g) -> std::vector<Value> {
         const int64_t vocab = g.spec(g.input(1)).shape[0];
-        return {Value(), g.Emit1("embedding_grad", {g.input(0), g.output_grad(0)},
-                                 {{"vocab", vocab}})};
+        return {Value(),
+                g.Emit1("embedding_grad", {g.input(0), g.output_grad(0)}, {{"vocab", vocab}})};
       },
-      .cost = [](const CostContext& c) {
-        return Cost{.flops = static_cast<double>(c.outputs[0].elements()),
-                    .bytes = 2.0 * c.outputs[0].bytes()};
-      },
+      .cost =
+          [](const CostContext& c) {
+            return Cost{.flops = static_cast<double>(c.outputs[0].elements()),
+                        .bytes = 2.0 * c.outputs[0].bytes()};
+          },
       .cpu = EmbeddingCpu,
   });
   ops.Add({
@@ -175,10 +175,11 @@ void DefineEmbedding(OpRegistry& ops) {
       .attrs = {{"vocab", int64_t{0}}},
       .infer = InferEmbeddingGrad,
       .layout = EmbeddingGradLayout,
-      .cost = [](const CostContext& c) {
-        return Cost{.flops = static_cast<double>(c.inputs[1].elements()),
-                    .bytes = static_cast<double>(c.bytes())};
-      },
+      .cost =
+          [](const CostContext& c) {
+            return Cost{.flops = static_cast<double>(c.inputs[1].elements()),
+                        .bytes = static_cast<double>(c.bytes())};
+          },
       .workspace = EmbeddingGradWorkspace,
       .cuda_workspace = EmbeddingGradCudaWorkspace,
       .cpu = EmbeddingGradCpu,

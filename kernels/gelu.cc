@@ -64,6 +64,7 @@ void Gelu(const T* x, const T* dy, T* y, int64_t n) {
 
 void GeluF32(const float* x, const float* dy, float* y, int64_t n) { Gelu(x, dy, y, n); }
 void GeluBF16(const BFloat16* x, const BFloat16* dy, BFloat16* y, int64_t n) { Gelu(x, dy, y, n); }
+void GeluF16(const Float16* x, const Float16* dy, Float16* y, int64_t n) { Gelu(x, dy, y, n); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace weft
@@ -75,12 +76,16 @@ namespace {
 
 HWY_EXPORT(GeluF32);
 HWY_EXPORT(GeluBF16);
+HWY_EXPORT(GeluF16);
 
 void Run(const float* x, const float* dy, float* y, int64_t n) {
   HWY_DYNAMIC_DISPATCH(GeluF32)(x, dy, y, n);
 }
 void Run(const BFloat16* x, const BFloat16* dy, BFloat16* y, int64_t n) {
   HWY_DYNAMIC_DISPATCH(GeluBF16)(x, dy, y, n);
+}
+void Run(const Float16* x, const Float16* dy, Float16* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(GeluF16)(x, dy, y, n);
 }
 void Run(const double* x, const double* dy, double* y, int64_t n) {
   const double k = 1.5957691216057308;  // 2 sqrt(2/pi)

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/gemm_bf16.h"
+#include "kernels/gemm_widened.h"
 #include "kernels/single_thread.h"
 #include "oneapi/dnnl/dnnl.h"
 
@@ -71,6 +72,15 @@ absl::Status OfBF16(GemmSize size, double alpha, Matrix<const BFloat16> a, Matri
   return GemmBF16(size, alpha, a, b, accumulate, c);
 }
 
+// oneDNN has f16 products for few CPUs.
+template <typename C>
+absl::Status OfF16(GemmSize size, double alpha, Matrix<const Float16> a, Matrix<const Float16> b,
+                   bool accumulate, Matrix<C> c) {
+  absl::StatusOr<bool> done = Trivial(size, a, b, accumulate, c);
+  if (!done.ok() || *done) return done.status();
+  return GemmWidened(size, alpha, a, b, accumulate, c);
+}
+
 }  // namespace
 
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const float> a, Matrix<const float> b,
@@ -102,6 +112,16 @@ absl::Status Gemm(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
                   bool accumulate, Matrix<float> c) {
   return OfBF16(size, alpha, a, b, accumulate, c);
+}
+
+absl::Status Gemm(GemmSize size, double alpha, Matrix<const Float16> a, Matrix<const Float16> b,
+                  bool accumulate, Matrix<Float16> c) {
+  return OfF16(size, alpha, a, b, accumulate, c);
+}
+
+absl::Status Gemm(GemmSize size, double alpha, Matrix<const Float16> a, Matrix<const Float16> b,
+                  bool accumulate, Matrix<float> c) {
+  return OfF16(size, alpha, a, b, accumulate, c);
 }
 
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const double> a, Matrix<const double> b,

@@ -27,12 +27,17 @@ struct GemmSize {
 
 // C = alpha A B, or C += alpha A B if `accumulate`. Any extent may be 0 (k = 0 gives zeros). Any
 // thread may call; states such as compiled primitives are per thread. Internal if oneDNN refuses.
-// f32 by dnnl_sgemm; bf16 operands by oneDNN's matmul (f32 sums); f64 by plain loops.
+// f32 by dnnl_sgemm; bf16 operands by oneDNN's matmul (f32 sums); f16 operands widened to f32, in
+// which sums are formed; f64 by plain loops.
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const float> a, Matrix<const float> b,
                   bool accumulate, Matrix<float> c);
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
                   bool accumulate, Matrix<BFloat16> c);
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const BFloat16> a, Matrix<const BFloat16> b,
+                  bool accumulate, Matrix<float> c);
+absl::Status Gemm(GemmSize size, double alpha, Matrix<const Float16> a, Matrix<const Float16> b,
+                  bool accumulate, Matrix<Float16> c);
+absl::Status Gemm(GemmSize size, double alpha, Matrix<const Float16> a, Matrix<const Float16> b,
                   bool accumulate, Matrix<float> c);
 absl::Status Gemm(GemmSize size, double alpha, Matrix<const double> a, Matrix<const double> b,
                   bool accumulate, Matrix<double> c);

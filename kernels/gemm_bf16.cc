@@ -4,11 +4,10 @@
 #include <bit>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "kernels/dnnl_handles.h"
-#include "kernels/wide_row.h"
+#include "kernels/gemm_widened.h"
 #include "runtime/status.h"
 
 namespace weft {
@@ -119,66 +118,11 @@ absl::Status MultiplyAsStored(GemmSize size, double alpha, Matrix<const BFloat16
   return DnnlStatus(dnnl_stream_wait(cache.stream()), "waiting for a bf16 matmul");
 }
 
-// A dense copy in f32 at `to`, in the order of the original.
-Matrix<const float> Widen(Matrix<const BFloat16> from, int64_t rows, int64_t cols,
-                          std::vector<float>& to) {
-  to.resize(static_cast<size_t>(rows * cols));
-  if (from.col_stride != 1 && from.row_stride != 1) {
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = 0; j < cols; ++j) {
-        to[i * cols + j] = Load(from.data[i * from.row_stride + j * from.col_stride]);
-      }
-    }
-    return {to.data(), cols, 1};
-  }
-  const bool by_rows = from.col_stride == 1;
-  const int64_t lines = by_rows ? rows : cols, length = by_rows ? cols : rows;
-  const int64_t stride = by_rows ? from.row_stride : from.col_stride;
-  for (int64_t i = 0; i < lines; ++i) {
-    ConvertRow(to.data() + i * length, from.data + i * stride, length);
-  }
-  return by_rows ? Matrix<const float>{to.data(), cols, 1}
-                 : Matrix<const float>{to.data(), 1, rows};
-}
-
-// By f32 products of widened operands: the same sums, slower.
-template <typename C>
-absl::Status MultiplyWidened(GemmSize size, double alpha, Matrix<const BFloat16> a,
-                             Matrix<const BFloat16> b, bool accumulate, Matrix<C> c) {
-  thread_local std::vector<float> wide_a, wide_b, wide_c;
-  const Matrix<const float> wa = Widen(a, size.m, size.k, wide_a);
-  const Matrix<const float> wb = Widen(b, size.k, size.n, wide_b);
-  if constexpr (std::is_same_v<C, float>) {
-    return Gemm(size, alpha, wa, wb, accumulate, c);
-  } else {
-    const Matrix<const float> sums =
-        Widen({c.data, c.row_stride, c.col_stride}, size.m, size.n, wide_c);
-    WEFT_RETURN_IF_ERROR(
-        Gemm(size, alpha, wa, wb, accumulate, {wide_c.data(), sums.row_stride, sums.col_stride}));
-    if (c.col_stride != 1 && c.row_stride != 1) {
-      for (int64_t i = 0; i < size.m; ++i) {
-        for (int64_t j = 0; j < size.n; ++j) {
-          c.data[i * c.row_stride + j * c.col_stride] =
-              static_cast<BFloat16>(wide_c[i * size.n + j]);
-        }
-      }
-      return absl::OkStatus();
-    }
-    const bool by_rows = c.col_stride == 1;
-    const int64_t lines = by_rows ? size.m : size.n, length = by_rows ? size.n : size.m;
-    const int64_t stride = by_rows ? c.row_stride : c.col_stride;
-    for (int64_t i = 0; i < lines; ++i) {
-      ConvertRow(c.data + i * stride, wide_c.data() + i * length, length);
-    }
-    return absl::OkStatus();
-  }
-}
-
 template <typename C>
 absl::Status Multiply(GemmSize size, double alpha, Matrix<const BFloat16> a,
                       Matrix<const BFloat16> b, bool accumulate, Matrix<C> c) {
   return DnnlComputesBF16() ? MultiplyAsStored(size, alpha, a, b, accumulate, c)
-                            : MultiplyWidened(size, alpha, a, b, accumulate, c);
+                            : GemmWidened(size, alpha, a, b, accumulate, c);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ constexpr int64_t kBlockRows = 256;
 constexpr int64_t kBlockVocab = 2048;
 
 // The workspace of both kernels; T is the storage type. Sums and the copy of a block that products
-// read are for bf16 only.
+// read are for bf16 and f16 only.
 template <typename T>
 struct HeadBuffers {
   using W = ArithmeticOf<T>;
@@ -214,6 +214,7 @@ int64_t HeadWorkspace(const CostContext& c) {
   switch (c.inputs[0].dtype) {
     case DType::kF64: HeadBuffers<double>(scratch, size, kGrad); break;
     case DType::kBF16: HeadBuffers<BFloat16>(scratch, size, kGrad); break;
+    case DType::kF16: HeadBuffers<Float16>(scratch, size, kGrad); break;
     default: HeadBuffers<float>(scratch, size, kGrad);
   }
   return scratch.used();

@@ -26,7 +26,8 @@ constexpr int64_t kBlockRows = 512;
 // Results, in order.
 enum Result : int { kLse, kTarget, kDx, kDw };
 
-// T is the storage type. Sums, and the gradients of logits that products read, are for bf16 only.
+// T is the storage type. Sums, and the gradients of logits that products read, are for bf16 and f16
+// only.
 template <typename T>
 struct Buffers {
   using W = ArithmeticOf<T>;
@@ -130,6 +131,7 @@ int64_t Workspace(const CostContext& c) {
   switch (c.inputs[0].dtype) {
     case DType::kF64: Buffers<double>(scratch, size); break;
     case DType::kBF16: Buffers<BFloat16>(scratch, size); break;
+    case DType::kF16: Buffers<Float16>(scratch, size); break;
     default: Buffers<float>(scratch, size);
   }
   return scratch.used();

@@ -35,11 +35,9 @@ InferredSpecs SameFloatSpecs(const InferContext& c) {
 }
 
 absl::Status RequireFloat(const TensorSpec& spec) {
-  if (spec.dtype == DType::kF32 || spec.dtype == DType::kBF16 || spec.dtype == DType::kF64) {
-    return absl::OkStatus();
-  }
+  if (IsFloat(spec.dtype)) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("needs f32, bf16 or f64, got ", spec.ToString(), "; insert a cast"));
+      absl::StrCat("needs f32, bf16, f16 or f64, got ", spec.ToString(), "; insert a cast"));
 }
 
 absl::Status RequireSpec(const InferContext& c, int i, const TensorSpec& want) {

@@ -11,6 +11,12 @@ namespace weft {
 namespace {
 
 absl::Status LambUpdateCpu(const KernelContext& c) {
+  if (Skips(c, 6)) {
+    for (int i : {0, 1}) Keep(c, i + 1, i);
+    const Operand& u = c.out(2);  // all bits zero is 0
+    if (u.data != nullptr) std::memset(u.data, 0, u.elements() * SizeOf(u.dtype()));
+    return absl::OkStatus();
+  }
   return DispatchOptimizer(c.in(0).dtype(), c.in(3).dtype(), [&](auto p, auto g) {
     using P = decltype(p);
     using G = decltype(g);
@@ -44,6 +50,10 @@ absl::Status LambUpdateCpu(const KernelContext& c) {
 }
 
 absl::Status LambApplyCpu(const KernelContext& c) {
+  if (Skips(c, 5)) {
+    Keep(c, 0, 0);
+    return absl::OkStatus();
+  }
   return DispatchOptimizer(c.in(0).dtype(), c.in(1).dtype(), [&](auto p, auto) {
     using P = decltype(p);
     const double param_norm = std::sqrt(*c.in(2).as<double>());
@@ -63,7 +73,7 @@ absl::Status LambApplyCpu(const KernelContext& c) {
 
 void DefineLamb(OpRegistry& ops) {
   ops.Add({.name = "lamb_update",
-           .inputs = {"param", "m", "v", "grad", "step", "clip"},
+           .inputs = {"param", "m", "v", "grad", "step", "clip", "skip?"},
            .outputs = {"new_m", "new_v", "u"},
            .attrs = {{"beta1", 0.9},
                      {"beta2", 0.999},
@@ -80,7 +90,7 @@ void DefineLamb(OpRegistry& ops) {
            .in_place = {{1, 0}, {2, 1}},
            .takes_narrow = {3}});
   ops.Add({.name = "lamb_apply",
-           .inputs = {"param", "u", "param_sq", "u_sq", "lr"},
+           .inputs = {"param", "u", "param_sq", "u_sq", "lr", "skip?"},
            .outputs = {"new_param"},
            .infer = [](const InferContext& c) -> InferredSpecs {
              if (c.in(0).dtype != DType::kF64) {
@@ -88,7 +98,9 @@ void DefineLamb(OpRegistry& ops) {
              }
              WEFT_RETURN_IF_ERROR(RequireSpec(c, 1, c.in(0)));
              for (int i : {2, 3}) WEFT_RETURN_IF_ERROR(RequireSpec(c, i, {{}, DType::kF64}));
-             WEFT_RETURN_IF_ERROR(RequireSpec(c, 4, {{}, DType::kF32}));
+             for (int i = 4; i < c.num_inputs(); ++i) {
+               WEFT_RETURN_IF_ERROR(RequireSpec(c, i, {{}, DType::kF32}));
+             }
              return c.Like(0);
            },
            .layout = [](const LayoutContext& c) { return c.Elementwise(); },

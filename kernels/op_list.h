@@ -25,6 +25,7 @@ void DefineAccumulate(OpRegistry& ops);
 void DefineAddN(OpRegistry& ops);
 void DefineSumSquares(OpRegistry& ops);
 void DefineClipScale(OpRegistry& ops);
+void DefineLossScaleUpdate(OpRegistry& ops);
 void DefineSgd(OpRegistry& ops);
 void DefineAdamW(OpRegistry& ops);
 void DefineLamb(OpRegistry& ops);  // lamb_update, lamb_apply

@@ -121,36 +121,48 @@ template <int kIn, int kOut, typename RuleOf>
 absl::Status Run(Calls calls, const RuleOf& rule_of) {
   WEFT_RETURN_IF_ERROR((RunTypes<double, double, kIn, kOut>(calls, rule_of)));
   WEFT_RETURN_IF_ERROR((RunTypes<float, __nv_bfloat16, kIn, kOut>(calls, rule_of)));
+  WEFT_RETURN_IF_ERROR((RunTypes<float, __half, kIn, kOut>(calls, rule_of)));
   return RunTypes<float, float, kIn, kOut>(calls, rule_of);
 }
 
 struct Momentum {
   const float* lr;
   const float* clip;
+  const float* skip;
   double momentum, decay;
   bool nesterov;
   template <typename P>
   struct Scalars {
     P lr, clip, momentum, decay;
-    bool nesterov;
+    bool nesterov, skip;
   };
   template <typename P>
   __device__ Scalars<P> Read() const {
-    return {static_cast<P>(*lr), static_cast<P>(*clip), static_cast<P>(momentum),
-            static_cast<P>(decay), nesterov};
+    return {static_cast<P>(*lr),
+            static_cast<P>(*clip),
+            static_cast<P>(momentum),
+            static_cast<P>(decay),
+            nesterov,
+            Skips(skip)};
   }
   template <typename P>
   __device__ static void Step(const Scalars<P>& s, const P (&in)[2], P grad, P (&out)[2]) {
     const P step = grad * s.clip + s.decay * in[0];
     const P moved = s.momentum * in[1] + step;
-    out[0] = in[0] - s.lr * (s.nesterov ? step + s.momentum * moved : moved);
-    out[1] = moved;
+    out[0] = s.skip ? in[0] : in[0] - s.lr * (s.nesterov ? step + s.momentum * moved : moved);
+    out[1] = s.skip ? in[1] : moved;
   }
 };
 
 struct LambUpdate : Moments {
   template <typename P>
   __device__ static void Step(const Scalars<P>& s, const P (&in)[3], P grad, P (&out)[3]) {
+    if (s.skip) {
+      out[0] = in[1];
+      out[1] = in[2];
+      out[2] = 0;
+      return;
+    }
     out[2] = Direction(s, in, grad, out[0], out[1]);
   }
 };
@@ -160,41 +172,47 @@ struct LambApply {
   const double* param_sq;
   const double* u_sq;
   const float* lr;
+  const float* skip;
   template <typename P>
   struct Scalars {
     P rate;
+    bool skip;
   };
   template <typename P>
   __device__ Scalars<P> Read() const {
     const double param_norm = sqrt(*param_sq), u_norm = sqrt(*u_sq);
     // A zero parameter would never move, and a zero u has no direction.
     const double ratio = param_norm > 0 && u_norm > 0 ? param_norm / u_norm : 1;
-    return {static_cast<P>(*lr * ratio)};
+    return {static_cast<P>(*lr * ratio), Skips(skip)};
   }
   template <typename P>
   __device__ static void Step(const Scalars<P>& s, const P (&in)[1], P u, P (&out)[1]) {
-    out[0] = in[0] - s.rate * u;
+    out[0] = s.skip ? in[0] : in[0] - s.rate * u;
   }
 };
 
 absl::Status SgdCuda(Calls calls) {
   return Run<2, 2>(calls, [](const KernelContext& c) {
-    return Momentum{c.in(3).as<float>(), c.in(4).as<float>(), c.attrs->Float("momentum"),
-                    c.attrs->Float("weight_decay"), c.attrs->Bool("nesterov")};
+    return Momentum{c.in(3).as<float>(),
+                    c.in(4).as<float>(),
+                    SkipOf(c, 5),
+                    c.attrs->Float("momentum"),
+                    c.attrs->Float("weight_decay"),
+                    c.attrs->Bool("nesterov")};
   });
 }
 
 absl::Status LambUpdateCuda(Calls calls) {
   return Run<3, 3>(calls, [](const KernelContext& c) {
-    return LambUpdate{{nullptr, c.in(4).as<float>(), c.in(5).as<float>(), c.attrs->Float("beta1"),
-                       c.attrs->Float("beta2"), c.attrs->Float("eps"),
+    return LambUpdate{{nullptr, c.in(4).as<float>(), c.in(5).as<float>(), SkipOf(c, 6),
+                       c.attrs->Float("beta1"), c.attrs->Float("beta2"), c.attrs->Float("eps"),
                        c.attrs->Float("weight_decay"), c.attrs->Bool("bias_correction")}};
   });
 }
 
 absl::Status LambApplyCuda(Calls calls) {
   return Run<1, 1>(calls, [](const KernelContext& c) {
-    return LambApply{c.in(2).as<double>(), c.in(3).as<double>(), c.in(4).as<float>()};
+    return LambApply{c.in(2).as<double>(), c.in(3).as<double>(), c.in(4).as<float>(), SkipOf(c, 5)};
   });
 }
 

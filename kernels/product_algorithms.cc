@@ -26,7 +26,7 @@ double ProductKey::flops() const {
 
 std::string ProductKey::ToString() const {
   const ProductKey& key = *this;
-  const std::string operands(Name(static_cast<DType>(key[kOperands])));
+  const std::string operands(key[kTf32] != 0 ? "tf32" : Name(static_cast<DType>(key[kOperands])));
   const std::string result(Name(static_cast<DType>(key[kResult])));
   return absl::StrCat(key[kM], " x ", key[kN], " x ", key[kK],
                       key[kBatch] == 1 ? "" : absl::StrCat(", ", key[kBatch], " times"), ", ",

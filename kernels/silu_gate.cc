@@ -77,12 +77,19 @@ void SiluGateF32(const float* gate, const float* up, float* y, int64_t n) {
 void SiluGateBF16(const BFloat16* gate, const BFloat16* up, BFloat16* y, int64_t n) {
   SiluGate(gate, up, y, n);
 }
+void SiluGateF16(const Float16* gate, const Float16* up, Float16* y, int64_t n) {
+  SiluGate(gate, up, y, n);
+}
 void SiluGateGradF32(const float* gate, const float* up, const float* dy, float* dgate, float* dup,
                      int64_t n) {
   SiluGateGrad(gate, up, dy, dgate, dup, n);
 }
 void SiluGateGradBF16(const BFloat16* gate, const BFloat16* up, const BFloat16* dy, BFloat16* dgate,
                       BFloat16* dup, int64_t n) {
+  SiluGateGrad(gate, up, dy, dgate, dup, n);
+}
+void SiluGateGradF16(const Float16* gate, const Float16* up, const Float16* dy, Float16* dgate,
+                     Float16* dup, int64_t n) {
   SiluGateGrad(gate, up, dy, dgate, dup, n);
 }
 
@@ -96,14 +103,19 @@ namespace {
 
 HWY_EXPORT(SiluGateF32);
 HWY_EXPORT(SiluGateBF16);
+HWY_EXPORT(SiluGateF16);
 HWY_EXPORT(SiluGateGradF32);
 HWY_EXPORT(SiluGateGradBF16);
+HWY_EXPORT(SiluGateGradF16);
 
 void Forward(const float* gate, const float* up, float* y, int64_t n) {
   HWY_DYNAMIC_DISPATCH(SiluGateF32)(gate, up, y, n);
 }
 void Forward(const BFloat16* gate, const BFloat16* up, BFloat16* y, int64_t n) {
   HWY_DYNAMIC_DISPATCH(SiluGateBF16)(gate, up, y, n);
+}
+void Forward(const Float16* gate, const Float16* up, Float16* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(SiluGateF16)(gate, up, y, n);
 }
 void Forward(const double* gate, const double* up, double* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
@@ -116,6 +128,10 @@ void Backward(const float* gate, const float* up, const float* dy, float* dgate,
 void Backward(const BFloat16* gate, const BFloat16* up, const BFloat16* dy, BFloat16* dgate,
               BFloat16* dup, int64_t n) {
   HWY_DYNAMIC_DISPATCH(SiluGateGradBF16)(gate, up, dy, dgate, dup, n);
+}
+void Backward(const Float16* gate, const Float16* up, const Float16* dy, Float16* dgate,
+              Float16* dup, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(SiluGateGradF16)(gate, up, dy, dgate, dup, n);
 }
 void Backward(const double* gate, const double* up, const double* dy, double* dgate, double* dup,
               int64_t n) {

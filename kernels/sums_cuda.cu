@@ -158,20 +158,24 @@ absl::Status SumSquaresCuda(const KernelContext& c) {
   return totals.Finish();
 }
 
-__global__ void ClipScaleKernel(const double* sum_sq, double max_norm, float* scale, float* norm) {
-  const double root = sqrt(*sum_sq);
+// `loss_scale` may be nullptr.
+__global__ void ClipScaleKernel(const double* sum_sq, const float* loss_scale, double max_norm,
+                                float* scale, float* norm) {
+  const double without = loss_scale == nullptr ? 1 : *loss_scale;
+  const double root = sqrt(*sum_sq) / without;
   double factor = 1;
   if (max_norm > 0) {
     factor = max_norm / (root + 1e-6);
     if (factor > 1) factor = 1;
   }
-  if (scale != nullptr) *scale = static_cast<float>(factor);
+  if (scale != nullptr) *scale = static_cast<float>(factor / without);
   if (norm != nullptr) *norm = static_cast<float>(root);
 }
 
 absl::Status ClipScaleCuda(const KernelContext& c) {
-  return Launch(c, &ClipScaleKernel, {1, 1}, c.in(0).as<double>(), c.attrs->Float("max_norm"),
-                c.out(0).as<float>(), c.out(1).as<float>());
+  const float* loss_scale = c.inputs.size() > 1 ? c.in(1).as<float>() : nullptr;
+  return Launch(c, &ClipScaleKernel, {1, 1}, c.in(0).as<double>(), loss_scale,
+                c.attrs->Float("max_norm"), c.out(0).as<float>(), c.out(1).as<float>());
 }
 
 }  // namespace

@@ -68,10 +68,14 @@ double SumSquares(const T* x, int64_t n) {
 
 void AddF32(const float* a, const float* b, float* y, int64_t n) { Add(a, b, y, n); }
 void AddBF16(const BFloat16* a, const BFloat16* b, BFloat16* y, int64_t n) { Add(a, b, y, n); }
+void AddF16(const Float16* a, const Float16* b, Float16* y, int64_t n) { Add(a, b, y, n); }
 void CastToBF16(const float* x, BFloat16* y, int64_t n) { Cast(x, y, n); }
-void CastToF32(const BFloat16* x, float* y, int64_t n) { Cast(x, y, n); }
+void CastBF16(const BFloat16* x, float* y, int64_t n) { Cast(x, y, n); }
+void CastToF16(const float* x, Float16* y, int64_t n) { Cast(x, y, n); }
+void CastF16(const Float16* x, float* y, int64_t n) { Cast(x, y, n); }
 double SumSquaresF32(const float* x, int64_t n) { return SumSquares(x, n); }
 double SumSquaresBF16(const BFloat16* x, int64_t n) { return SumSquares(x, n); }
+double SumSquaresF16(const Float16* x, int64_t n) { return SumSquares(x, n); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace weft
@@ -82,10 +86,14 @@ namespace weft {
 
 HWY_EXPORT(AddF32);
 HWY_EXPORT(AddBF16);
+HWY_EXPORT(AddF16);
 HWY_EXPORT(CastToBF16);
-HWY_EXPORT(CastToF32);
+HWY_EXPORT(CastBF16);
+HWY_EXPORT(CastToF16);
+HWY_EXPORT(CastF16);
 HWY_EXPORT(SumSquaresF32);
 HWY_EXPORT(SumSquaresBF16);
+HWY_EXPORT(SumSquaresF16);
 
 void AddLoop(const float* a, const float* b, float* y, int64_t n) {
   HWY_DYNAMIC_DISPATCH(AddF32)(a, b, y, n);
@@ -93,16 +101,24 @@ void AddLoop(const float* a, const float* b, float* y, int64_t n) {
 void AddLoop(const BFloat16* a, const BFloat16* b, BFloat16* y, int64_t n) {
   HWY_DYNAMIC_DISPATCH(AddBF16)(a, b, y, n);
 }
+void AddLoop(const Float16* a, const Float16* b, Float16* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(AddF16)(a, b, y, n);
+}
 void AddLoop(const double* a, const double* b, double* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = a[i] + b[i];
 }
 void CastLoop(const float* x, BFloat16* y, int64_t n) { HWY_DYNAMIC_DISPATCH(CastToBF16)(x, y, n); }
-void CastLoop(const BFloat16* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(CastToF32)(x, y, n); }
+void CastLoop(const BFloat16* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(CastBF16)(x, y, n); }
+void CastLoop(const float* x, Float16* y, int64_t n) { HWY_DYNAMIC_DISPATCH(CastToF16)(x, y, n); }
+void CastLoop(const Float16* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(CastF16)(x, y, n); }
 double SumSquaresLoop(const float* x, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(SumSquaresF32)(x, n);
 }
 double SumSquaresLoop(const BFloat16* x, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(SumSquaresBF16)(x, n);
+}
+double SumSquaresLoop(const Float16* x, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(SumSquaresF16)(x, n);
 }
 double SumSquaresLoop(const double* x, int64_t n) {
   double total = 0;

@@ -1,4 +1,5 @@
-// Rows in the type that sums are formed in (f32 for bf16), for kernels that compute row by row.
+// Rows in the type that sums are formed in (f32 for bf16 and f16), for kernels that compute row by
+// row.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,8 @@ void ConvertRow(To* to, const From* from, int64_t n) {
 }
 inline void ConvertRow(float* to, const BFloat16* from, int64_t n) { CastLoop(from, to, n); }
 inline void ConvertRow(BFloat16* to, const float* from, int64_t n) { CastLoop(from, to, n); }
+inline void ConvertRow(float* to, const Float16* from, int64_t n) { CastLoop(from, to, n); }
+inline void ConvertRow(Float16* to, const float* from, int64_t n) { CastLoop(from, to, n); }
 
 // The row as sums are formed: itself, or its conversion written to `scratch`.
 template <typename T>

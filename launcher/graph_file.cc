@@ -20,9 +20,9 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 28;
 // Keys of a metrics line besides "loss" (launcher/metrics.h), which outputs must not repeat.
-constexpr const char* kMetricKeys[] = {"step",   "grad_norm",    "lr",
-                                       "tokens", "tokens_per_s", "step_ms",
-                                       "mfu",    "bytes_sent",   "mem_peak_bytes"};
+constexpr const char* kMetricKeys[] = {"step",           "grad_norm",  "lr",     "tokens",
+                                       "tokens_per_s",   "step_ms",    "mfu",    "bytes_sent",
+                                       "mem_peak_bytes", "loss_scale", "skipped"};
 // And how those of held-out data begin.
 constexpr const char* kHeldOutPrefix = "eval_";
 

@@ -117,6 +117,12 @@ void ResolveJob(Job* job) {
   for (Job::Data& data : *job->mutable_data()) DropWhatDoesNotApply(&data);
   Job::Schedule* schedule = job->mutable_optimizer()->mutable_schedule();
   if (schedule->decay() == Job::Schedule::CONSTANT) schedule->clear_final_lr_ratio();
+  Job::Train* train = job->mutable_train();
+  if (train->dtype() != Job::Train::F16) {
+    train->clear_loss_scale();
+  } else if (train->loss_scale().fixed()) {
+    train->mutable_loss_scale()->clear_growth_every();
+  }
 }
 
 absl::Status CheckRanks(const Job& job, int ranks, const FieldOrigins& origins) {

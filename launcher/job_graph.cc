@@ -9,14 +9,25 @@
 #include "runtime/status.h"
 
 namespace weft {
-namespace {
 
 DType ComputeType(const Job& job) {
-  return job.train().dtype() == Job::Train::BF16 ? DType::kBF16 : DType::kF32;
+  switch (job.train().dtype()) {
+    case Job::Train::F32: return DType::kF32;
+    case Job::Train::BF16: return DType::kBF16;
+    case Job::Train::F16: return DType::kF16;
+    case Job::Train::TF32: return DType::kF32;
+  }
+  return DType::kF32;
 }
+
+namespace {
 
 OptimizerConfig OptimizerOf(const Job& job) {
   OptimizerConfig config;
+  if (job.train().dtype() == Job::Train::F16) {
+    const Job::LossScale& scale = job.train().loss_scale();
+    config.loss_scaling = {scale.initial(), scale.growth_every(), scale.fixed()};
+  }
   config.clip_norm = job.optimizer().clip_norm();
   switch (job.optimizer().kind_case()) {
     case Job::Optimizer::kAdamw: {

@@ -9,6 +9,7 @@
 #include "graph/graph.h"
 #include "launcher/job.pb.h"
 #include "parallel/compile.h"
+#include "runtime/dtype.h"
 
 namespace weft {
 
@@ -19,6 +20,9 @@ inline constexpr char kStageAxis[] = "stage";
 // The mesh of a job, all its ranks. Errors name the field.
 absl::StatusOr<Mesh> MeshOf(const Job& job);
 
+// The type in which the model computes; TF32 is a way to multiply values of f32.
+DType ComputeType(const Job& job);
+
 // What errors call the model: the graph file, or the job's field.
 std::string ModelName(const Job& job);
 // Rows of the graph of one microbatch: those of the largest. Microbatch j of M holds rows
@@ -26,8 +30,8 @@ std::string ModelName(const Job& job);
 int64_t MicrobatchRows(const Job& job);
 
 // One training step: inputs tokens, targets (a microbatch), loss_scale, learning_rate, step (a
-// step); outputs loss, grad_norm and the metrics of a graph file, each summed over the
-// microbatches.
+// step; no step in F16); outputs loss, grad_norm, in F16 loss_scale and skipped
+// (graph/optimizer.h), and the metrics of a graph file, each summed over the microbatches.
 absl::StatusOr<Graph> TrainGraph(const Job& job, const OpRegistry& ops);
 // The loss and metrics of one batch without an update: the same microbatches, inputs (but those of
 // the optimizer) and parameters by name.

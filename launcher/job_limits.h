@@ -4,6 +4,8 @@
 
 #include <limits>
 
+#include "graph/optimizer.h"
+
 namespace weft {
 
 // A field without which a job means nothing; looked at only where its parent is present.
@@ -60,6 +62,8 @@ inline constexpr Limit kLimits[] = {
     {"train.global_batch", 1, 1 << 26},
     {"train.microbatches", 1, kMostMicrobatches},
     {"train.memory_bytes", 0, 1e18},
+    {"train.loss_scale.initial", 1, kMostLossScale},
+    {"train.loss_scale.growth_every", 1, kMostGrowthSteps},
     {"plan.conversion_bytes", 0, 1e18},
     {"optimizer.adamw.lr", 0, 1000},
     {"optimizer.adamw.beta1", 0, kMostRate},

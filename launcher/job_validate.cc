@@ -108,6 +108,7 @@ class Checker {
   absl::Status CheckModel() const;
   absl::Status CheckData() const;
   absl::Status CheckMesh() const;
+  absl::Status CheckType() const;
   absl::Status CheckTrain() const;
   absl::Status CheckReports() const;
 
@@ -241,6 +242,32 @@ absl::Status Checker::CheckMesh() const {
   return absl::OkStatus();
 }
 
+absl::Status Checker::CheckType() const {
+  const Job::Train& train = job_.train();
+  if (train.dtype() == Job::Train::TF32 && train.device() == Job::Train::CPU) {
+    return Wrong("train.dtype",
+                 "TF32, but device is CPU, which has no such products; use dtype: F32, or device: "
+                 "CUDA");
+  }
+  if (!train.has_loss_scale()) return absl::OkStatus();
+  if (train.dtype() != Job::Train::F16) {
+    return Wrong("train.loss_scale", absl::StrCat("is of use in F16 alone, but dtype is ",
+                                                  Job::Train::DataType_Name(train.dtype()),
+                                                  "; leave it out, or use dtype: F16"));
+  }
+  const Job::LossScale& scale = train.loss_scale();
+  if (scale.fixed() && scale.has_growth_every()) {
+    return Wrong("train.loss_scale.growth_every", "contradicts fixed: true; leave one of them out");
+  }
+  int exponent = 0;
+  if (std::frexp(scale.initial(), &exponent) != 0.5) {
+    return Wrong("train.loss_scale.initial",
+                 absl::StrCat("is ", Print(scale.initial()),
+                              "; it must be a power of two, which rounds nothing, such as 65536"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Checker::CheckTrain() const {
   const Job::Train& train = job_.train();
   if (train.cuda_graphs() == Job::Train::ON && train.device() == Job::Train::CPU) {
@@ -249,6 +276,7 @@ absl::Status Checker::CheckTrain() const {
   if (train.gemm_tuning() == Job::Train::ON && train.device() == Job::Train::CPU) {
     return Wrong("train.gemm_tuning", "ON, but device is CPU; leave it out, or use device: CUDA");
   }
+  WEFT_RETURN_IF_ERROR(CheckType());
   if (train.microbatches() > train.global_batch()) {
     return Wrong("train.microbatches",
                  absl::StrCat(train.microbatches(), " microbatches of ", train.global_batch(),

@@ -38,6 +38,10 @@ std::string PrintMetrics(const StepMetrics& m) {
   absl::StrAppend(&text, ",\"step_ms\":", Number(m.step_ms), ",\"mfu\":", Number(m.mfu));
   absl::StrAppend(&text, ",\"bytes_sent\":", m.bytes_sent);
   absl::StrAppend(&text, ",\"mem_peak_bytes\":", m.mem_peak_bytes);
+  if (m.loss_scale) {
+    absl::StrAppend(&text, ",\"loss_scale\":", Number(*m.loss_scale),
+                    ",\"skipped\":", m.skipped ? "true" : "false");
+  }
   for (const auto& [key, value] : m.more) {
     absl::StrAppend(&text, ",", JsonString(key), ":", Number(value));
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,10 @@ struct StepMetrics {
   // first step on. The program's code, the mapped data file, and MPI's and the kernel library's own
   // memory come on top: 25 MiB for one rank of the tiny job, and as much for one of 435 MiB.
   int64_t mem_peak_bytes = 0;
+  // In F16 only. By what the gradients of this step were multiplied; loss and grad_norm are without
+  // it. A step is skipped where a gradient is not finite: nothing is updated.
+  std::optional<double> loss_scale;
+  bool skipped = false;                              // printed with loss_scale
   std::vector<std::pair<std::string, double>> more;  // further keys, such as "held_out_loss"
 };
 

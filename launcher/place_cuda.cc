@@ -68,6 +68,7 @@ absl::StatusOr<RankPlace> MakeRankPlace(const Job& job, LocalRank local) {
   WEFT_ASSIGN_OR_RETURN(std::unique_ptr<DeviceState> handles, MakeCudaHandles(ordinal));
   auto* const cuda = static_cast<CudaHandles*>(handles.get());
   cuda->set_deterministic(job.train().deterministic());
+  cuda->set_tf32(job.train().dtype() == Job::Train::TF32);
   place.device->set_state(std::move(handles), [cuda] { return cuda->TakeFault(); });
   FillCudaKernels(place.kernels);
   if (TunesProducts(job)) {

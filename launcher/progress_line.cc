@@ -25,6 +25,8 @@ std::string ProgressText(const StepMetrics& m, int64_t steps, const TimeLeft& le
                                      left.by_steps ? absl::StrCat("/", steps) : "", m.loss, m.lr);
   if (std::isfinite(m.grad_norm))
     absl::StrAppend(&text, absl::StrFormat("  grad %.3g", m.grad_norm));
+  if (m.loss_scale) absl::StrAppend(&text, absl::StrFormat("  scale %g", *m.loss_scale));
+  if (m.skipped) absl::StrAppend(&text, "  skipped");
   if (std::isfinite(m.tokens_per_s))
     absl::StrAppend(&text, "  ", Rate(m.tokens_per_s), " tokens/s");
   if (left.seconds > 0 && left.seconds < 1e9) {

@@ -29,6 +29,7 @@
 #include "launcher/run_ahead.h"
 #include "launcher/session.h"
 #include "launcher/step_report.h"
+#include "launcher/step_scalars.h"
 #include "launcher/step_trace.h"
 #include "launcher/stop_rule.h"
 #include "runtime/rendezvous.h"
@@ -44,23 +45,8 @@ double SecondsSince(Clock::time_point start) {
 }
 
 // A training step in flight, and the scalars that it hands out.
-struct StepInFlight {
+struct StepInFlight : StepScalars {
   Clock::time_point submitted;
-  double loss = 0;
-  double grad_norm = 0;
-  std::map<std::string, double, std::less<>> metrics;  // further outputs of a graph file
-
-  absl::Status Take(std::string_view name, const Operand& in) {
-    const double value = *in.as<float>();
-    if (name == "loss") {
-      loss = value;
-    } else if (name == "grad_norm") {
-      grad_norm = value;
-    } else {
-      metrics[std::string(name)] = value;
-    }
-    return absl::OkStatus();
-  }
 };
 
 StallWatchOptions WatchOptions(const TrainOptions& options) {
@@ -168,9 +154,10 @@ absl::Status Trainer::Load() {
 absl::Status Trainer::MeasureMachine(double model_flops) {
   if (job_.log().metrics().empty()) return absl::OkStatus();
   WEFT_RETURN_IF_ERROR(Barrier(transport_));
-  const DType dtype = job_.train().dtype() == Job::Train::BF16 ? DType::kBF16 : DType::kF32;
+  const DType dtype = ComputeType(job_);
+  const bool tf32 = job_.train().dtype() == Job::Train::TF32;
   const double one = place_.device == nullptr ? MeasurePeakFlops(ops_, kernels_, dtype)
-                                              : place_.device->peak_flops(dtype);
+                                              : place_.device->peak_flops(dtype, tf32);
   const double peak = one * transport_.size();
   if (peak > 0) peak_step_seconds_ = model_flops / peak;
   return absl::OkStatus();
@@ -198,6 +185,8 @@ absl::Status Trainer::Report(int64_t step, double seconds, const StepReport& tot
   metrics.step = step + 1;
   metrics.loss = scalars.loss;
   metrics.grad_norm = scalars.grad_norm;
+  metrics.loss_scale = scalars.loss_scale;
+  metrics.skipped = scalars.skipped;
   metrics.lr = LearningRate(job_, step);
   metrics.tokens = TargetsPerStep(job_);
   metrics.tokens_per_s = static_cast<double>(metrics.tokens) / seconds;
@@ -256,6 +245,7 @@ absl::StatusOr<Decision> Trainer::Collect(int64_t step) {
   if (options_.interrupted != nullptr && *options_.interrupted) decision = Decision::kInterrupt;
   WEFT_ASSIGN_OR_RETURN(const StepReport total, ExchangeReports(transport_, mine, &decision));
   if (speaks()) WEFT_RETURN_IF_ERROR(Report(step, seconds, total, held_out));
+  WEFT_RETURN_IF_ERROR(InFlight(step).CheckLoss(job_, step));
   const double loss = InFlight(step).loss;
   if (speaks() && !warned_of_loss_ && !std::isfinite(loss)) {
     warned_of_loss_ = true;

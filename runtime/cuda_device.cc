@@ -157,8 +157,8 @@ absl::StatusOr<std::unique_ptr<Communicator>> CudaDevice::MakeCommunicator(Trans
 
 Kernel CudaDevice::copy_kernel() const { return &Copy; }
 
-// By the maker's data sheets, without sparsity.
-double CudaDevice::peak_flops(DType dtype) const {
+// By the maker's data sheets, without sparsity; in tf32 it is half of what it is in 16 bits.
+double CudaDevice::peak_flops(DType dtype, bool tf32) const {
   struct Sheet {
     const char* name;
     double f32, half;
@@ -168,7 +168,7 @@ double CudaDevice::peak_flops(DType dtype) const {
                                {"A100", 19.5e12, 312e12},      {"B200", 75e12, 2250e12}};
   for (const Sheet& sheet : kSheets) {
     if (!absl::StrContains(facts_.name, sheet.name)) continue;
-    if (dtype == DType::kF32) return sheet.f32;
+    if (dtype == DType::kF32) return tf32 ? sheet.half / 2 : sheet.f32;
     if (dtype == DType::kBF16 || dtype == DType::kF16) return sheet.half;
     return 0;
   }

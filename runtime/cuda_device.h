@@ -48,7 +48,7 @@ class CudaDevice final : public Device {
   Kernel copy_kernel() const override;
   // What was free when the device was made, less what libraries will want.
   int64_t memory_bytes() const override { return memory_bytes_; }
-  double peak_flops(DType dtype) const override;
+  double peak_flops(DType dtype, bool tf32) const override;
 
  private:
   CudaDevice(int ordinal, const CudaDeviceFacts& facts);

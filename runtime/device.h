@@ -163,7 +163,8 @@ class Device {
   // Bytes that variables and arenas may take; 0: as much as the host has.
   virtual int64_t memory_bytes() const { return 0; }
   // Arithmetic operations a second of matrix products by the maker's word; 0: to be measured.
-  virtual double peak_flops(DType) const { return 0; }
+  // `tf32`: of f32 values that are rounded to tf32 for it.
+  virtual double peak_flops(DType /*dtype*/, bool /*tf32*/) const { return 0; }
 
   // What the kernels of this rank share; nullptr if they share nothing.
   DeviceState* state() const { return state_.get(); }

@@ -57,6 +57,24 @@ class AutodiffTest : public ::testing::Test {
   }
 };
 
+TEST_F(AutodiffTest, ASeedMultipliesEveryGradient) {
+  Value w = g_.Parameter("w", {{2}, DType::kF32}, Normal(1));
+  Value seed = g_.State("seed", {{}, DType::kF32}, Constant(1));
+  const auto gradients = Differentiate(g_, SumAll(g_.Op("square", {w})), {w}, seed);
+  ASSERT_TRUE(gradients.ok()) << gradients.status();
+  g_.Output("dw", (*gradients)[0]);
+  const auto graph = g_.Build();
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_EQ(RunStep(*graph, 1, {}, {{"w", {3, -1}}, {"seed", {8}}}).outputs.at("dw"),
+            (Numbers{48, -16}));
+}
+
+TEST_F(AutodiffTest, ASeedIsLikeTheLoss) {
+  Value w = g_.Parameter("w", {{2}, DType::kF32}, Normal(1));
+  const absl::Status status = Differentiate(g_, SumAll(w), {w}, w).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("it must be f32[]"));
+}
+
 TEST_F(AutodiffTest, TwoLayersWithBiasOverMicrobatches) {
   Value x = g_.Input("x", {{2, 3}, DType::kF32});
   Value w = g_.Parameter("w", {{3, 2}, DType::kF32}, Normal(1));

@@ -5,6 +5,9 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "tests/graph/toy_ops.h"
 
@@ -18,14 +21,15 @@ using Kind = OptimizerConfig::Kind;
 class OptimizerTest : public ::testing::Test {
  protected:
   // loss = sum((x * w + b)^2), per microbatch.
-  Value Model() {
-    Value x = g_.Input("x", {{1, 2}, DType::kF32});
-    Value w = g_.Parameter("w", {{2, 2}, DType::kF32}, Normal(1));
-    Value b = g_.Parameter("b", {{2}, DType::kF32}, Normal(1));
-    g_.Annotate(w, "[model:S(1)]");
-    Value y = g_.Op("add", {g_.Op("matmul", {x, w}), b});
-    return g_.Op("reduce_sum", {g_.Op("square", {y})}, {{"axes", std::vector<int64_t>{0, 1}}});
+  static Value Model(GraphBuilder& g) {
+    Value x = g.Input("x", {{1, 2}, DType::kF32});
+    Value w = g.Parameter("w", {{2, 2}, DType::kF32}, Normal(1));
+    Value b = g.Parameter("b", {{2}, DType::kF32}, Normal(1));
+    g.Annotate(w, "[model:S(1)]");
+    Value y = g.Op("add", {g.Op("matmul", {x, w}), b});
+    return g.Op("reduce_sum", {g.Op("square", {y})}, {{"axes", std::vector<int64_t>{0, 1}}});
   }
+  Value Model() { return Model(g_); }
 
   const Variable& FindVariable(const Graph& graph, const std::string& name) {
     for (const Variable& variable : graph.variables) {
@@ -135,6 +139,70 @@ TEST_F(OptimizerTest, AdamWThatClipsTakesTheFactorOfAllGradients) {
   EXPECT_EQ(norms, 2);
 }
 
+// A scale changes nothing but what the gradients are multiplied by on their way.
+TEST_F(OptimizerTest, AScaledSgdStepIsThatWithoutAScale) {
+  const testing::Feeds feeds = {{"x", {{1, 2}, {3, 4}}}, {"learning_rate", {{0.1}}}};
+  std::map<std::string, Numbers> variables = {
+      {"w", {1, 0, 0, 1}}, {"b", {0, 1}}, {"w.momentum", {1, 1, 1, 1}}, {"b.momentum", {1, 1}}};
+  OptimizerConfig config{.kind = Kind::kSgd, .momentum = 0.5, .weight_decay = 0.1, .clip_norm = 1};
+  std::vector<testing::StepResult> results;
+  for (bool scaled : {false, true}) {
+    GraphBuilder g(ops_, *Mesh::Parse("data:2,model:2"));
+    if (scaled) config.loss_scaling = {.initial = 1024, .growth_every = 10};
+    ASSERT_TRUE(AddOptimizer(g, Model(g), config).ok()) << g.status();
+    auto graph = g.Build();
+    ASSERT_TRUE(graph.ok()) << graph.status();
+    if (scaled) {
+      EXPECT_EQ(FindVariable(*graph, "loss_scale.value").init_attrs.Float("value"), 1024);
+      variables["loss_scale.value"] = {1024};
+    }
+    results.push_back(testing::RunStep(*graph, 2, feeds, variables));
+  }
+  for (const auto& [name, want] : results[0].updates) {
+    const Numbers& got = results[1].updates.at(name);
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-12) << name << i;
+  }
+  for (const auto& [name, want] : results[0].outputs) {
+    EXPECT_NEAR(results[1].outputs.at(name)[0], want[0], 1e-9) << name;
+  }
+  EXPECT_EQ(results[1].outputs.at("loss_scale")[0], 1024);
+  EXPECT_EQ(results[1].outputs.at("skipped")[0], 0);
+  EXPECT_EQ(results[1].updates.at("loss_scale.good_steps")[0], 1);
+  EXPECT_EQ(results[1].updates.at("loss_scale.updates")[0], 1);
+}
+
+// Every update takes `skip`, and bias is corrected by the steps that counted, not by those fed.
+TEST_F(OptimizerTest, WithALossScaleEveryUpdateMayBeSkipped) {
+  for (const Kind kind : {Kind::kSgd, Kind::kAdamW, Kind::kLamb}) {
+    GraphBuilder g(ops_, *Mesh::Parse("data:2,model:2"));
+    const OptimizerConfig config{.kind = kind, .loss_scaling = LossScaling{}};
+    ASSERT_TRUE(AddOptimizer(g, Model(g), config).ok()) << g.status();
+    const Graph& graph = g.graph();
+    const Node* scale = nullptr;
+    for (const Node& node : graph.nodes) {
+      if (node.op->name == "loss_scale_update") scale = &node;
+    }
+    ASSERT_NE(scale, nullptr);
+    int updates = 0;
+    for (const Node& node : graph.nodes) {
+      const std::string& op = node.op->name;
+      if (op == "clip_scale") {
+        EXPECT_EQ(node.inputs[1], scale->inputs[0]);
+      }
+      if (op != "sgd" && op != "adamw" && op != "lamb_update" && op != "lamb_apply") continue;
+      ++updates;
+      EXPECT_EQ(node.inputs.back(), scale->outputs[3]) << op;
+      EXPECT_EQ(node.op->inputs.size(), node.inputs.size()) << op;
+      const int step = op == "adamw" ? 5 : op == "lamb_update" ? 4 : -1;
+      if (step >= 0) {
+        EXPECT_EQ(node.inputs[step], scale->outputs[2]) << op;
+      }
+    }
+    EXPECT_EQ(updates, kind == Kind::kLamb ? 4 : 2);
+    for (const GraphInput& input : graph.inputs) EXPECT_NE(input.name, "step");
+  }
+}
+
 TEST_F(OptimizerTest, GradientsAreSummedOncePerStep) {
   ASSERT_TRUE(AddOptimizer(g_, Model(), {}).ok());
   for (const Node& node : g_.graph().nodes) {
@@ -168,6 +236,13 @@ TEST_F(OptimizerTest, RatesAreChecked) {
   EXPECT_FALSE(ValidateOptimizer({.weight_decay = nan}).ok());
   EXPECT_THAT(std::string(ValidateOptimizer({.clip_norm = -1}).message()),
               HasSubstr("clip_norm is -1"));
+  for (double scale : {0.5, 3.0, -2.0, 0.0, nan, 0x1p41}) {
+    EXPECT_FALSE(ValidateOptimizer({.loss_scaling = LossScaling{.initial = scale}}).ok()) << scale;
+  }
+  for (double scale : {1.0, 65536.0, kMostLossScale}) {
+    EXPECT_TRUE(ValidateOptimizer({.loss_scaling = LossScaling{.initial = scale}}).ok()) << scale;
+  }
+  EXPECT_FALSE(ValidateOptimizer({.loss_scaling = LossScaling{.growth_every = 0}}).ok());
 }
 
 }  // namespace

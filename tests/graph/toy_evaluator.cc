@@ -112,8 +112,12 @@ std::vector<Numbers> Run(const Call& c) {
     return {y};
   }
   if (op == "clip_scale") {
-    const double norm = std::sqrt(c.in[0][0]), max = c.node.attrs.Float("max_norm");
-    return {{max == 0 ? 1.0 : std::min(1.0, max / (norm + 1e-6))}, {norm}};
+    const double scale = c.in.size() > 1 ? c.in[1][0] : 1;
+    const double norm = std::sqrt(c.in[0][0]) / scale, max = c.node.attrs.Float("max_norm");
+    return {{(max == 0 ? 1.0 : std::min(1.0, max / (norm + 1e-6))) / scale}, {norm}};
+  }
+  if (op == "loss_scale_update") {  // of a step that is not skipped, nor the last before growth
+    return {c.in[0], {c.in[1][0] + 1}, {c.in[2][0] + 1}, {0}};
   }
   LOG(FATAL) << "no toy evaluation of " << op;
   return {};

@@ -12,7 +12,7 @@ namespace weft::testing {
 
 // add, mul, scale, square, matmul, reduce_sum, broadcast_to, reshape, cast, halves (two results),
 // pick (an optional operand), floor (no gradient), fill, random_normal, accumulate, add_n,
-// sum_squares, clip_scale, sgd, adamw, lamb_update, lamb_apply.
+// sum_squares, clip_scale, loss_scale_update, sgd, adamw, lamb_update, lamb_apply.
 OpRegistry ToyOps();
 
 using Numbers = std::vector<double>;

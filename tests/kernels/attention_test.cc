@@ -63,7 +63,8 @@ TEST_P(AttentionProblems, EqualPlainLoops) {
   const struct {
     DType dtype;
     double tolerance;
-  } cases[] = {{DType::kF32, 2e-5}, {DType::kF64, 1e-12}, {DType::kBF16, 1e-2}};
+  } cases[] = {
+      {DType::kF32, 2e-5}, {DType::kF64, 1e-12}, {DType::kBF16, 1e-2}, {DType::kF16, 2e-3}};
   for (const auto& [dtype, tolerance] : cases) {
     const Inputs x = RandomInputs(p, dtype);
     const auto want = PlainLoops(p, x, 0.7);
@@ -117,7 +118,7 @@ TEST(AttentionGrad, EqualsFiniteDifferences) {
 TEST(AttentionGrad, OtherTypesFollowF64) {
   const Problem p{1, 300, 300, 2, 1, 8, 8, true};
   const Attrs attrs = {{"causal", true}};
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     SCOPED_TRACE(std::string(Name(dtype)));
     const Inputs x = RandomInputs(p, dtype);
     Inputs exact = x;

@@ -78,9 +78,9 @@ TEST(Conv2d, DnnlEqualsPlainLoops) {
     const Dense wide_dy = As(dy, DType::kF64);
     const Dense dx = RunOp("conv2d_data_grad", data, {wide_dy, wide_w})[0];
     const Dense dw = RunOp("conv2d_weight_grad", weights, {wide_x, wide_dy})[0];
-    for (DType dtype : {DType::kF32, DType::kBF16}) {
-      // Sums of hundreds of products of size 1; bf16 rounds the result to 8 bits.
-      const double tolerance = dtype == DType::kF32 ? 1e-4 : 0.04;
+    for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+      // Sums of hundreds of products of size 1; bf16 rounds the result to 8 bits, f16 to 11.
+      const double tolerance = dtype == DType::kF32 ? 1e-4 : dtype == DType::kF16 ? 0.005 : 0.04;
       const Dense lx = As(x, dtype), lw = As(w, dtype), ldy = As(dy, dtype);
       ExpectClose(RunOp("conv2d", attrs, {lx, lw})[0].values, y.values, tolerance);
       ExpectClose(RunOp("conv2d_data_grad", data, {ldy, lw})[0].values, dx.values, tolerance);

@@ -97,7 +97,7 @@ class Call {
   KernelContext context_;
 };
 
-constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kF64};
+constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kF64};
 
 // Operands of the op for tensors of n elements, gradients (or what is cast) of `dtype`.
 std::vector<HostTensor> Operands(const std::string& op, int64_t n, DType dtype, uint64_t seed) {
@@ -122,9 +122,9 @@ std::vector<HostTensor> Operands(const std::string& op, int64_t n, DType dtype, 
 
 std::unique_ptr<Call> MakeCall(const std::string& op, int i) {
   constexpr int64_t kSizes[] = {17000, 0, 1, 3, 1003, 8192, 8193, 16384, 40, 30011, 4096};
-  const DType dtype = kTypes[i / 2 % 3];
+  const DType dtype = kTypes[i / 2 % 4];
   Attrs attrs;
-  if (op == "cast") attrs.Set("dtype", std::string(Name(kTypes[i % 3])));
+  if (op == "cast") attrs.Set("dtype", std::string(Name(kTypes[i % 4])));
   if (op == "adamw" || op == "sgd" || op == "lamb_update") {
     attrs.Set("weight_decay", i % 4 == 0 ? 0.0 : 0.1);
   }

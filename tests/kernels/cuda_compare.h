@@ -24,6 +24,7 @@ inline const OpRegistry& CudaLawOps() {
 // Rounding of the results and of what they are summed from, relative to the tensor's largest value.
 inline double CudaTolerance(DType operands, DType result) {
   if (operands == DType::kBF16) return 0.01;
+  if (operands == DType::kF16) return 0.00125;
   if (operands == DType::kF32 || result == DType::kF32) return 2e-6;
   return 1e-12;
 }

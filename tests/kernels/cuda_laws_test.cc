@@ -16,7 +16,7 @@ class CudaLaws : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(CudaLaws, EqualsTheCpu) {
   int samples = 0;
-  for (DType dtype : {DType::kF64, DType::kF32, DType::kBF16}) {
+  for (DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
     for (const OpSample& sample : OpSamples(dtype)) {
       if (sample.op != GetParam()) continue;
       ++samples;

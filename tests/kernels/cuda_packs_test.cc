@@ -162,6 +162,18 @@ TEST_P(CudaPacks, Optimizers) {
     }
   }
   Expect("lamb_update", {}, {Wide(n), Wide(n), Wide(n, 0.5, 2.5), X(n), Scalar(3), Scalar(0.5)});
+  // What is skipped stays, bit for bit.
+  for (double skip : {0.0, 1.0}) {
+    Expect("sgd", {}, {Wide(n), Wide(n), X(n), Scalar(0.1), Scalar(0.5), Scalar(skip)});
+    Expect("adamw", {},
+           {Wide(n), Wide(n), Wide(n, 0.5, 2.5), X(n), Scalar(0.1), Scalar(3), Scalar(0.5),
+            Scalar(skip)});
+    Expect("lamb_update", {},
+           {Wide(n), Wide(n), Wide(n, 0.5, 2.5), X(n), Scalar(3), Scalar(0.5), Scalar(skip)});
+    Expect("lamb_apply", {},
+           {Wide(n), Wide(n), Scalar(3, DType::kF64), Scalar(5, DType::kF64), Scalar(0.1),
+            Scalar(skip)});
+  }
 }
 
 TEST_P(CudaPacks, Products) {
@@ -190,7 +202,8 @@ TEST_P(CudaPacks, Products) {
   einsum("bsh,hnd->dbns", {2, 8, 32}, {32, 3, 8}, {8, 2, 3, 8});
 }
 
-// Sizes that cuDNN takes, in bf16: causal or not, a window, grouped heads, more keys than queries.
+// Sizes that cuDNN takes, in bf16 and f16: causal or not, a window, grouped heads, more keys than
+// queries.
 TEST_P(CudaPacks, Attention) {
   struct Case {
     int64_t s, t, heads, kv_heads, d;
@@ -243,15 +256,17 @@ TEST_P(CudaPacks, AttentionBlocks) {
   }
 }
 
-// As many logits as are made in two pieces; for bf16, in two groups, whose sums are kept wide.
+// As many logits as are made in two pieces; for 16-bit floats, in two groups, whose sums are kept
+// wide.
 TEST_P(CudaPacks, SlowHeadInPieces) {
-  const int64_t rows = 2100, vocab = GetParam() == DType::kBF16 ? 262160 : 33000, hidden = 8;
+  const int64_t rows = 2100, vocab = SizeOf(GetParam()) == 2 ? 262160 : 33000, hidden = 8;
   Expect("head_cross_entropy_with_grad", {},
          {X({rows, hidden}, -0.5, 0.5), X({vocab, hidden}, -0.5, 0.5),
           Tokens({rows}, -1, static_cast<int>(vocab)), Wide({rows}, -1, 1), Wide({rows}, -1, 1)});
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CudaPacks, ::testing::Values(DType::kF64, DType::kF32, DType::kBF16),
+INSTANTIATE_TEST_SUITE_P(All, CudaPacks,
+                         ::testing::Values(DType::kF64, DType::kF32, DType::kBF16, DType::kF16),
                          [](const auto& info) { return std::string(Name(info.param)); });
 
 }  // namespace

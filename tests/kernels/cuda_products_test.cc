@@ -200,6 +200,26 @@ TEST_F(CudaProducts, AnAlgorithmOfSomethingElseIsRefused) {
   EXPECT_EQ(Run(*product), want);
 }
 
+// Multiples of 1/16 are exact in tf32, and so are the sums of their products in f32.
+TEST_F(CudaProducts, Tf32IsForF32Alone) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16, DType::kF64}) {
+    SCOPED_TRACE(std::string(Name(dtype)));
+    handles().set_tf32(false);
+    const auto product = ProductOf("mk,kn->mn", {{512, 512}, dtype}, {{512, 512}, dtype},
+                                   /*accumulates=*/false);
+    const ProductKey plain = *List(*product).begin();
+    const std::vector<double> want = Run(*product);
+    handles().set_tf32(true);
+    const ProductKey key = *List(*product).begin();
+    EXPECT_EQ(plain[ProductKey::kTf32], 0);
+    EXPECT_EQ(key[ProductKey::kTf32], dtype == DType::kF32 ? 1 : 0);
+    EXPECT_EQ(Run(*product), want);
+    const auto measured = measurer_->Measure(key);
+    ASSERT_TRUE(measured.ok()) << measured.status();
+    EXPECT_TRUE(measured->has_value());
+  }
+}
+
 TEST_F(CudaProducts, DeterministicOnesAreOthers) {
   const auto product = ProductOf("km,kn->mn", {{8192, 128}, DType::kBF16},
                                  {{8192, 128}, DType::kBF16}, /*accumulates=*/true);

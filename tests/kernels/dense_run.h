@@ -30,7 +30,7 @@ struct Dense {
   bool absent() const { return spec.rank() == 0 && values.empty(); }
 };
 
-// A whole tensor with values in [-1, 1] that look random; bf16 values are exact in bf16.
+// A whole tensor with values in [-1, 1] that look random; bf16 and f16 values are exact there.
 inline Dense RandomDense(Shape shape, DType dtype, int seed) {
   Dense x{{shape, dtype}, Box::Whole(shape), std::vector<double>(NumElements(shape))};
   uint64_t state = 0x9E3779B97F4A7C15u * static_cast<uint64_t>(seed + 1);
@@ -38,6 +38,7 @@ inline Dense RandomDense(Shape shape, DType dtype, int seed) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     value = static_cast<double>(state >> 40) / (1 << 23) - 1;
     if (dtype == DType::kBF16) value = Load(BFloat16(static_cast<float>(value)));
+    if (dtype == DType::kF16) value = Load(Float16(static_cast<float>(value)));
     if (dtype == DType::kF32) value = static_cast<float>(value);
   }
   return x;

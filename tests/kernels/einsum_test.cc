@@ -56,10 +56,9 @@ TEST_P(EinsumEquations, EqualPlainLoops) {
   const struct {
     DType dtype, result;
     double tolerance;
-  } cases[] = {{DType::kF32, DType::kF32, 1e-5},
-               {DType::kF64, DType::kF64, 1e-13},
-               {DType::kBF16, DType::kBF16, 2e-2},
-               {DType::kBF16, DType::kF32, 1e-5}};
+  } cases[] = {{DType::kF32, DType::kF32, 1e-5},   {DType::kF64, DType::kF64, 1e-13},
+               {DType::kBF16, DType::kBF16, 2e-2}, {DType::kBF16, DType::kF32, 1e-5},
+               {DType::kF16, DType::kF16, 2.5e-3}, {DType::kF16, DType::kF32, 1e-5}};
   for (const auto& [dtype, result, tolerance] : cases) {
     SCOPED_TRACE(absl::StrCat(std::string(Name(dtype)), " into ", std::string(Name(result))));
     const Dense a = RandomDense(ShapeOf(e.a), dtype, 1), b = RandomDense(ShapeOf(e.b), dtype, 2);
@@ -80,14 +79,16 @@ TEST_P(EinsumEquations, EqualPlainLoops) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Einsum, EinsumEquations,
-    ::testing::Values("bsh,hnd->bsnd", "bsnd,ndh->bsh", "bsh,hf->bsf", "bsnd,hnd->bsh",
-                      "bsh,bsnd->hnd", "bsh,ndh->bsnd", "bsnd,bsh->ndh", "bsf,hf->bsh",
-                      "bsh,bsf->hf", "bsnd,btnd->bnst", "bnst,btnd->bsnd", "hm,mk->hk",
-                      "mh,mk->hk", "mh,km->hk", "hm,km->kh", "b,s->bs", "h,h->", "hm,m->h",
-                      "h,hm->m", "bsh,hnd->dbns", "bhs,hs->b", "bsn,ndb->sdb", "hf,k->k", "sb,bs->",
-                      "bsh,bsh->bsh", "bs,bs->sb", "xh,hx->x", "nsdb,dkn->bks", "mx,xk->mk", ",h->h"));
+INSTANTIATE_TEST_SUITE_P(Einsum, EinsumEquations,
+                         ::testing::Values("bsh,hnd->bsnd", "bsnd,ndh->bsh", "bsh,hf->bsf",
+                                           "bsnd,hnd->bsh", "bsh,bsnd->hnd", "bsh,ndh->bsnd",
+                                           "bsnd,bsh->ndh", "bsf,hf->bsh", "bsh,bsf->hf",
+                                           "bsnd,btnd->bnst", "bnst,btnd->bsnd", "hm,mk->hk",
+                                           "mh,mk->hk", "mh,km->hk", "hm,km->kh", "b,s->bs",
+                                           "h,h->", "hm,m->h", "h,hm->m", "bsh,hnd->dbns",
+                                           "bhs,hs->b", "bsn,ndb->sdb", "hf,k->k", "sb,bs->",
+                                           "bsh,bsh->bsh", "bs,bs->sb", "xh,hx->x", "nsdb,dkn->bks",
+                                           "mx,xk->mk", ",h->h"));
 
 TEST(Einsum, DecoderProductsNeedNoCopies) {
   for (const char* text : {"bsh,hnd->bsnd", "bsnd,hnd->bsh", "bsh,bsnd->hnd", "bsnd,ndh->bsh",

@@ -7,13 +7,12 @@ namespace {
 
 // -1 is padding; 4 is looked up twice.
 const Dense& Tokens() {
-  static const Dense* const tokens =
-      new Dense(DenseOf({2, 3}, DType::kI32, {4, 0, -1, 6, 4, 2}));
+  static const Dense* const tokens = new Dense(DenseOf({2, 3}, DType::kI32, {4, 0, -1, 6, 4, 2}));
   return *tokens;
 }
 
 TEST(Embedding, LooksUpRowsAndZerosPadding) {
-  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF64}) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16, DType::kF64}) {
     const Dense table = RandomDense({7, 5}, dtype, 1);
     const Dense y = RunOp("embedding", {}, {Tokens(), table})[0];
     for (int i = 0; i < 6; ++i) {
@@ -43,12 +42,16 @@ TEST(Embedding, TokensBeyondTheVocabularyAreAnError) {
 }
 
 TEST(EmbeddingGrad, IsTheGradientAndAccumulates) {
-  const Dense table = RandomDense({7, 5}, DType::kF64, 1), dy = RandomDense({2, 3, 5}, DType::kF64, 2);
+  const Dense table = RandomDense({7, 5}, DType::kF64, 1),
+              dy = RandomDense({2, 3, 5}, DType::kF64, 2);
   const Attrs attrs = {{"vocab", int64_t{7}}};
   const Dense grad = RunOp("embedding_grad", attrs, {Tokens(), dy})[0];
   ExpectGradient(
-      [&](const Dense& t) { return Inner(RunOp("embedding", {}, {Tokens(), t})[0], dy); }, table, grad);
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+      [&](const Dense& t) {
+        return Inner(RunOp("embedding", {}, {Tokens(), t})[0], dy);
+      },
+      table, grad);
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     Dense present = RandomDense({7, 5}, dtype, 3), dy2 = RandomDense({2, 3, 5}, dtype, 2);
     Dense exact = dy2;
     exact.spec.dtype = DType::kF64;
@@ -72,7 +75,8 @@ TEST(EmbeddingGrad, PartsEqualTheWhole) {
   }
   std::vector<double> sum(35, 0.0);
   for (const IndexSet& rows : {Parts({{0, 1}, {2, 3}}), Parts({{1, 2}})}) {
-    const Dense part = RunOp("embedding_grad", attrs, {Cut(Tokens(), 1, rows), Cut(dy, 1, rows)})[0];
+    const Dense part =
+        RunOp("embedding_grad", attrs, {Cut(Tokens(), 1, rows), Cut(dy, 1, rows)})[0];
     for (int i = 0; i < 35; ++i) sum[i] += part.values[i];
   }
   ExpectClose(sum, whole.values, 1e-6);

@@ -36,7 +36,7 @@ void ExpectPlainLoops(const std::vector<Dense>& in, const std::vector<Dense>& ou
 }
 
 TEST(HeadCrossEntropy, EqualsPlainLoops) {
-  for (DType dtype : {DType::kF32, DType::kF64, DType::kBF16}) {
+  for (DType dtype : {DType::kF32, DType::kF64, DType::kBF16, DType::kF16}) {
     const std::vector<Dense> in = Inputs(2, 5, 6, 13, dtype);
     ExpectPlainLoops(in, RunOp("head_cross_entropy", {}, in), 1e-5);
   }
@@ -105,7 +105,7 @@ TEST(HeadCrossEntropyGrad, EqualsFiniteDifferences) {
 }
 
 TEST(HeadCrossEntropyGrad, OtherTypesFollowF64AndAccumulate) {
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     SCOPED_TRACE(std::string(Name(dtype)));
     const std::vector<Dense> in = Inputs(1, 270, 3, 2100, dtype);
     const Gradients g = GradientsOf(in);

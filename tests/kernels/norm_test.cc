@@ -35,14 +35,17 @@ class Norms : public ::testing::TestWithParam<NormCase> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Norm, Norms,
-                         ::testing::Values(NormCase{"rms_norm", false}, NormCase{"layer_norm", true}),
+                         ::testing::Values(NormCase{"rms_norm", false},
+                                           NormCase{"layer_norm", true}),
                          [](const auto& info) { return std::string(info.param.op); });
 
 TEST_P(Norms, EqualPlainLoops) {
-  for (DType dtype : {DType::kF32, DType::kF64, DType::kBF16}) {
+  for (DType dtype : {DType::kF32, DType::kF64, DType::kBF16, DType::kF16}) {
     for (int64_t h : {1, 7, 16, 67}) {
       const std::vector<Dense> x = Inputs({2, 3, h}, dtype);
       const std::vector<Dense> y = RunOp(op(), {{"eps", 0.01}}, x);
+      const double half = dtype == DType::kBF16 ? 2e-2 : 2.5e-3;
+      const double tolerance = SizeOf(dtype) == 2 ? half : 1e-5;
       for (int64_t row = 0; row < 6; ++row) {
         double mean = 0, squares = 0;
         for (int64_t i = 0; layer() && i < h; ++i) mean += x[0].values[row * h + i] / h;
@@ -52,7 +55,7 @@ TEST_P(Norms, EqualPlainLoops) {
         for (int64_t i = 0; i < h; ++i) {
           const double want = (x[0].values[row * h + i] - mean) * inv * x[1].values[i] +
                               (layer() ? x[2].values[i] : 0);
-          EXPECT_NEAR(y[0].values[row * h + i], want, dtype == DType::kBF16 ? 2e-2 : 1e-5);
+          EXPECT_NEAR(y[0].values[row * h + i], want, tolerance);
         }
       }
     }

@@ -8,6 +8,7 @@
 #include "graph/signature.h"
 #include "gtest/gtest.h"
 #include "kernels/all_ops.h"
+#include "kernels/dispatch.h"
 #include "tests/kernels/op_parts.h"
 #include "tests/kernels/op_samples.h"
 
@@ -27,6 +28,7 @@ const OpRegistry& Ops() {
 // their own size.
 double Tolerance(DType operands, DType result) {
   if (operands == DType::kBF16) return 0.02;
+  if (operands == DType::kF16) return 0.0025;  // an epsilon of 2^-10 instead of 2^-7
   if (operands == DType::kF32 || result == DType::kF32) return 1e-5;
   return 1e-10;
 }
@@ -59,7 +61,7 @@ class OpLaws : public ::testing::TestWithParam<std::string> {
   void ForEachSample(F&& f) {
     const OpDef& op = *Ops().Find(GetParam());
     int samples = 0;
-    for (DType dtype : {DType::kF64, DType::kF32, DType::kBF16}) {
+    for (DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
       for (const OpSample& sample : OpSamples(dtype)) {
         if (sample.op != op.name) continue;
         ++samples;
@@ -163,7 +165,7 @@ TEST_P(OpLaws, SplitRunJoinEqualsUnsplit) {
 TEST_P(OpLaws, TwoAxesCombine) {
   ForEachSample([](const OpDef& op, const OpSample& sample, const Attrs& attrs,
                    const std::vector<HostTensor>& results, DType dtype) {
-    if (dtype == DType::kBF16 || results[0].spec.elements() > 2000) return;
+    if (IsHalf(dtype) || results[0].spec.elements() > 2000) return;
     const auto signatures = DeriveSignatures(op, Specs(sample.inputs), Specs(results), attrs);
     for (const Signature& first : signatures) {
       for (const Signature& second : signatures) {
@@ -225,7 +227,7 @@ TEST_P(OpLaws, ANarrowOperandIsReadAsItsCast) {
   int samples = 0;
   ForEachSample([&](const OpDef&, const OpSample& sample, const Attrs& attrs,
                     const std::vector<HostTensor>& results, DType dtype) {
-    if (dtype != DType::kBF16) return;
+    if (!IsHalf(dtype)) return;
     for (int i : op.takes_narrow) {
       ASSERT_EQ(sample.inputs[i].spec.dtype, dtype) << op.inputs[i];
       std::vector<HostTensor> inputs = sample.inputs;
@@ -240,7 +242,7 @@ TEST_P(OpLaws, ANarrowOperandIsReadAsItsCast) {
     }
   });
   if (!op.takes_narrow.empty()) {
-    EXPECT_GT(samples, 0) << "no sample has a bf16 operand";
+    EXPECT_GT(samples, 0) << "no sample has a bf16 or f16 operand";
   }
 }
 
@@ -251,7 +253,7 @@ TEST_P(OpLaws, AWideResultIsTheNarrowOneUnrounded) {
   int samples = 0;
   ForEachSample([&](const OpDef&, const OpSample& sample, const Attrs& attrs,
                     const std::vector<HostTensor>& results, DType dtype) {
-    if (dtype != DType::kBF16 || results[0].spec.dtype != dtype) return;
+    if (!IsHalf(dtype) || results[0].spec.dtype != dtype) return;
     if (op.addend >= 0 && static_cast<int>(sample.inputs.size()) > op.addend) return;
     Attrs in_f32 = attrs;
     in_f32.Set(op.wide_result, std::string("f32"));
@@ -259,12 +261,14 @@ TEST_P(OpLaws, AWideResultIsTheNarrowOneUnrounded) {
     ASSERT_TRUE(wide.ok()) << wide.status();
     ASSERT_EQ((*wide)[0].spec, (TensorSpec{results[0].spec.shape, DType::kF32}));
     for (size_t i = 0; i < results[0].values.size(); ++i) {
-      const BFloat16 rounded(static_cast<float>((*wide)[0].values[i]));
-      ASSERT_EQ(static_cast<float>(rounded), results[0].values[i]) << i;
+      const float sum = static_cast<float>((*wide)[0].values[i]);
+      const float rounded = dtype == DType::kBF16 ? static_cast<float>(BFloat16(sum))
+                                                  : static_cast<float>(Float16(sum));
+      ASSERT_EQ(rounded, results[0].values[i]) << i;
     }
     ++samples;
   });
-  EXPECT_GT(samples, 0) << "no sample is in bf16";
+  EXPECT_GT(samples, 0) << "no sample is in bf16 or f16";
 }
 
 // Operands and results go by name, as where a pass merges the two.

@@ -1,6 +1,7 @@
 #include "tests/kernels/op_samples.h"
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 namespace weft::testing {
@@ -139,6 +140,14 @@ void Samples::Reductions() {
   Add("sum_squares", {}, {X({9001})});
   Add("clip_scale", {{"max_norm", 1.0}}, {Scalar(6.25, DType::kF64)});
   Add("clip_scale", {}, {Scalar(6.25, DType::kF64)});
+  Add("clip_scale", {{"max_norm", 1.0}}, {Scalar(6.25, DType::kF64), Scalar(4)});
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (double sum_sq : {6.25, infinity}) {
+    for (bool fixed : {false, true}) {
+      Add("loss_scale_update", {{"growth_every", int64_t{6}}, {"fixed", fixed}},
+          {Scalar(1024), Scalar(5), Scalar(17), Scalar(sum_sq, DType::kF64)}, {0}, {0, 1, 2, 3});
+    }
+  }
 }
 
 void Samples::Sources() {
@@ -160,6 +169,19 @@ void Samples::Optimizers() {
       {Master(shape), Master(shape), Master(shape, 0.5, 2.5), X(shape), Scalar(3), Scalar(0.5)});
   Add("lamb_apply", {},
       {Master(shape), Master(shape), Scalar(4, DType::kF64), Scalar(9, DType::kF64), Scalar(0.1)});
+  for (double skip : {0.0, 1.0}) {
+    Add("sgd", {},
+        {Master(shape), Master(shape), X(shape), Scalar(0.1), Scalar(0.5), Scalar(skip)});
+    Add("adamw", {},
+        {Master(shape), Master(shape), Master(shape, 0.5, 2.5), X(shape), Scalar(0.1), Scalar(3),
+         Scalar(0.5), Scalar(skip)});
+    Add("lamb_update", {},
+        {Master(shape), Master(shape), Master(shape, 0.5, 2.5), X(shape), Scalar(3), Scalar(0.5),
+         Scalar(skip)});
+    Add("lamb_apply", {},
+        {Master(shape), Master(shape), Scalar(4, DType::kF64), Scalar(9, DType::kF64), Scalar(0.1),
+         Scalar(skip)});
+  }
 }
 
 // Products forward, of both gradients, in batches, of no common label, and with a result that is

@@ -20,8 +20,8 @@ struct OpSample {
   std::vector<int> constants = {};
 };
 
-// Samples of all ops with float operands of `dtype` (parameters of optimizers stay f32 for bf16).
-// Extents are small primes and the like, so that every split is uneven.
+// Samples of all ops with float operands of `dtype` (parameters of optimizers stay f32 for bf16 and
+// f16). Extents are small primes and the like, so that every split is uneven.
 std::vector<OpSample> OpSamples(DType dtype);
 
 }  // namespace weft::testing

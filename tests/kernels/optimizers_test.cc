@@ -2,6 +2,7 @@
 // = 12..15, lr 0.01, betas 0.9 and 0.999, eps 1e-6, decay 0.01), made in 60-digit arithmetic
 // elsewhere.
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "gtest/gtest.h"
@@ -19,17 +20,18 @@ const OpRegistry& Ops() {
     DefineLamb(*made);
     DefineSumSquares(*made);
     DefineClipScale(*made);
+    DefineLossScaleUpdate(*made);
     return made;
   }();
   return *ops;
 }
 
 std::vector<HostTensor> RunOptimizer(const char* name, const Attrs& attrs,
-                            const std::vector<HostTensor>& inputs) {
+                                     const std::vector<HostTensor>& inputs) {
   const OpDef& op = *Ops().Find(name);
   auto results = RunKernel(op, Completed(op, attrs), inputs);
   EXPECT_TRUE(results.ok()) << results.status();
-  return results.ok() ? *std::move(results) : std::vector<HostTensor>(3);
+  return results.ok() ? *std::move(results) : std::vector<HostTensor>(4);
 }
 
 HostTensor Scalar(double value, DType dtype = DType::kF32) { return Whole({{}, dtype}, {value}); }
@@ -57,11 +59,11 @@ HostTensor LambSteps(bool bias_correction, int steps) {
   m.values = v.values = {0, 0, 0, 0};
   for (int t = 1; t <= steps; ++t) {
     auto update = RunOptimizer("lamb_update", {{"bias_correction", bias_correction}},
-                      {p, m, v, Gradient(t), Scalar(t), Scalar(1)});
+                               {p, m, v, Gradient(t), Scalar(t), Scalar(1)});
     m = update[0], v = update[1];
     p = RunOptimizer("lamb_apply", {},
-            {p, update[2], RunOptimizer("sum_squares", {}, {p})[0], RunOptimizer("sum_squares", {}, {update[2]})[0],
-             Scalar(0.01)})[0];
+                     {p, update[2], RunOptimizer("sum_squares", {}, {p})[0],
+                      RunOptimizer("sum_squares", {}, {update[2]})[0], Scalar(0.01)})[0];
   }
   return p;
 }
@@ -93,7 +95,7 @@ TEST(Optimizers, AdamWFollowsItsFormula) {
   m.values = v.values = {0, 0, 0, 0};
   for (int t = 1; t <= 2; ++t) {
     auto r = RunOptimizer("adamw", {{"eps", 1e-6}, {"weight_decay", 0.01}},
-                 {p, m, v, Gradient(t), Scalar(0.01), Scalar(t), Scalar(1)});
+                          {p, m, v, Gradient(t), Scalar(0.01), Scalar(t), Scalar(1)});
     p = r[0], m = r[1], v = r[2];
   }
   ExpectValues(p,
@@ -102,9 +104,9 @@ TEST(Optimizers, AdamWFollowsItsFormula) {
                    0.000997444218869618});
 }
 
-// The vector form in f32 (odd length: with a tail), with f32 and bf16 gradients, against f64.
+// The vector form in f32 (odd length: with a tail), with f32, bf16 and f16 gradients, against f64.
 TEST(Optimizers, AdamWInSinglePrecisionAgrees) {
-  for (DType grad : {DType::kF32, DType::kBF16}) {
+  for (DType grad : {DType::kF32, DType::kBF16, DType::kF16}) {
     std::vector<HostTensor> wide, narrow;
     for (int i = 0; i < 4; ++i) {
       wide.push_back(Sixteenths({{1003}, DType::kF64}, i, i == 2 ? 0.5 : -2, 2));
@@ -126,11 +128,13 @@ TEST(Optimizers, AdamWInSinglePrecisionAgrees) {
 
 // The bits of sum_squares, of tensors of no, one and several tiles.
 TEST(Optimizers, AdamWSumsTheSquaresOfTheGradient) {
-  for (const auto& [param, grad] : {std::pair(DType::kF64, DType::kF64), {DType::kF32, DType::kF32},
-                                    {DType::kF32, DType::kBF16}}) {
+  for (const auto& [param, grad] : {std::pair(DType::kF64, DType::kF64),
+                                    {DType::kF32, DType::kF32},
+                                    {DType::kF32, DType::kBF16},
+                                    {DType::kF32, DType::kF16}}) {
     for (int64_t n : {0, 1, 1003, 4096, 8192, 20001}) {
       HostTensor g = Sixteenths({{n}, grad}, 5, -2, 2);
-      if (grad != DType::kBF16) {
+      if (SizeOf(grad) > 2) {
         for (size_t i = 0; i < g.values.size(); ++i) {  // whose squares are rounded
           g.values[i] = static_cast<float>(g.values[i] + 1.0 / static_cast<double>(i + 3));
         }
@@ -158,12 +162,97 @@ TEST(Optimizers, SgdFollowsItsFormula) {
 
 TEST(Optimizers, ClipScaleLimitsTheNorm) {
   auto scale = [](double sum_sq, double max_norm) {
-    return RunOptimizer("clip_scale", {{"max_norm", max_norm}}, {Scalar(sum_sq, DType::kF64)})[0].values[0];
+    return RunOptimizer("clip_scale", {{"max_norm", max_norm}}, {Scalar(sum_sq, DType::kF64)})[0]
+        .values[0];
   };
   EXPECT_NEAR(scale(100, 1), 0.1, 1e-7);
   EXPECT_EQ(scale(0.25, 1), 1);
   EXPECT_EQ(scale(100, 0), 1);
   EXPECT_EQ(RunOptimizer("clip_scale", {}, {Scalar(6.25, DType::kF64)})[1].values[0], 2.5);
+}
+
+TEST(Optimizers, ClipScaleTakesTheLossScaleOut) {
+  const auto run = [](double max_norm) {
+    return RunOptimizer("clip_scale", {{"max_norm", max_norm}},
+                        {Scalar(100 * 64, DType::kF64), Scalar(8)});
+  };
+  EXPECT_EQ(run(0)[0].values[0], 1.0 / 8);
+  EXPECT_EQ(run(0)[1].values[0], 10);
+  EXPECT_NEAR(run(1)[0].values[0], 0.1 / 8, 1e-8);
+  EXPECT_EQ(run(1)[1].values[0], 10);
+}
+
+// A skipped step changes nothing, whatever the gradient and the other scalars are.
+TEST(Optimizers, WhatIsSkippedStaysBitForBit) {
+  const double infinity = std::numeric_limits<double>::infinity(), nan = std::nan("");
+  const HostTensor p = Sixteenths({{1003}, DType::kF32}, 1),
+                   m = Sixteenths({{1003}, DType::kF32}, 2),
+                   v = Sixteenths({{1003}, DType::kF32}, 3, 0.5, 2);
+  const HostTensor skip = Scalar(1), lr = Scalar(0.1), step = Scalar(0), clip = Scalar(nan);
+  const HostTensor sq = Scalar(nan, DType::kF64);
+  HostTensor g = Sixteenths({{1003}, DType::kF16}, 4);
+  g.values[5] = infinity;
+  g.values[7] = nan;
+  const auto adamw = RunOptimizer("adamw", {}, {p, m, v, g, lr, step, clip, skip});
+  EXPECT_EQ(adamw[0].values, p.values);
+  EXPECT_EQ(adamw[1].values, m.values);
+  EXPECT_EQ(adamw[2].values, v.values);
+  EXPECT_FALSE(std::isfinite(adamw[3].values[0]));
+  const auto sgd = RunOptimizer("sgd", {}, {p, m, g, lr, clip, skip});
+  EXPECT_EQ(sgd[0].values, p.values);
+  EXPECT_EQ(sgd[1].values, m.values);
+  const auto lamb = RunOptimizer("lamb_update", {}, {p, m, v, g, step, clip, skip});
+  EXPECT_EQ(lamb[0].values, m.values);
+  EXPECT_EQ(lamb[1].values, v.values);
+  EXPECT_EQ(RunOptimizer("lamb_apply", {}, {p, lamb[2], sq, sq, lr, skip})[0].values, p.values);
+}
+
+TEST(Optimizers, AStepThatIsNotSkippedIsAsWithoutTheOperand) {
+  const HostTensor p = Sixteenths({{1003}, DType::kF32}, 1),
+                   v = Sixteenths({{1003}, DType::kF32}, 3, 0.5, 2);
+  std::vector<HostTensor> inputs = {p, p, v, p, Scalar(0.1), Scalar(3), Scalar(0.5)};
+  const auto want = RunOptimizer("adamw", {}, inputs);
+  inputs.push_back(Scalar(0));
+  const auto got = RunOptimizer("adamw", {}, inputs);
+  for (int o = 0; o < 4; ++o) EXPECT_EQ(got[o].values, want[o].values) << o;
+}
+
+TEST(Optimizers, LossScaleFollowsWhatOverflows) {
+  double scale = 1024, good = 0, updates = 0;
+  bool fixed = false;
+  const auto run = [&](double sum_sq) {
+    const auto next = RunOptimizer(
+        "loss_scale_update", {{"growth_every", int64_t{3}}, {"most", 4096.0}, {"fixed", fixed}},
+        {Scalar(scale), Scalar(good), Scalar(updates), Scalar(sum_sq, DType::kF64)});
+    scale = next[0].values[0], good = next[1].values[0], updates = next[2].values[0];
+    return next[3].values[0] != 0;
+  };
+  const double infinity = std::numeric_limits<double>::infinity();
+  EXPECT_TRUE(run(infinity));
+  EXPECT_TRUE(run(std::nan("")));
+  EXPECT_EQ(scale, 256);
+  for (double want : {256, 256, 512}) {
+    EXPECT_FALSE(run(9));
+    EXPECT_EQ(scale, want);
+  }
+  EXPECT_EQ(good, 0);
+  // What is skipped begins the count anew.
+  EXPECT_FALSE(run(9));
+  EXPECT_TRUE(run(infinity));
+  EXPECT_EQ(scale, 256);
+  EXPECT_EQ(good, 0);
+  EXPECT_EQ(updates, 4);
+  for (int i = 0; i < 30; ++i) EXPECT_FALSE(run(0));
+  EXPECT_EQ(scale, 4096) << "it grows to the most";
+  for (int i = 0; i < 30; ++i) EXPECT_TRUE(run(infinity));
+  EXPECT_EQ(scale, 1) << "and falls to 1";
+  fixed = true;
+  scale = 1024;
+  EXPECT_TRUE(run(infinity));
+  EXPECT_EQ(scale, 1024);
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(run(9));
+  EXPECT_EQ(scale, 1024);
+  EXPECT_EQ(updates, 39);
 }
 
 TEST(Optimizers, ParametersAreNeverBF16) {

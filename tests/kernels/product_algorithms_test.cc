@@ -41,6 +41,9 @@ TEST(ProductAlgorithms, ProductsReadLikeOnes) {
   key[Key::kBatch] = 8;
   key[Key::kAdds] = 1;
   EXPECT_EQ(key.ToString(), "4096 x 2048 x 1024, 8 times, bf16' bf16' to f32, adds");
+  ProductKey tf32 = KeyOf(4096, 2048, 1024, DType::kF32);
+  tf32[Key::kTf32] = 1;
+  EXPECT_EQ(tf32.ToString(), "4096 x 2048 x 1024, tf32 tf32 to f32");
 }
 
 TEST(ProductAlgorithms, ShortOnesAreNotMeasured) {

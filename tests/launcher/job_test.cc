@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace weft {
 namespace {
@@ -42,6 +44,25 @@ TEST(Job, ResolvedJobIsAValidJob) {
   const absl::StatusOr<Job> again = ParseJob(PrintJob(*job), "printed");
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(PrintJob(*again), PrintJob(*job));
+}
+
+TEST(Job, ALossScaleIsResolvedWhereItApplies) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"train.loss_scale={}", "growth_every: 2000"},
+      {"train.loss_scale={fixed: true}", "fixed: true"},
+      {"train.steps=3", "initial: 65536"}};
+  for (const auto& [set, says] : cases) {
+    const absl::StatusOr<Job> job = LoadJob(kTiny, {.sets = {"train.dtype=F16", set}});
+    ASSERT_TRUE(job.ok()) << job.status();
+    const std::string text = PrintJob(*job);
+    EXPECT_NE(text.find(says), std::string::npos) << text;
+    const absl::StatusOr<Job> again = ParseJob(text, "printed");
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(PrintJob(*again), text);
+  }
+  const absl::StatusOr<Job> plain = LoadJob(kTiny);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_FALSE(plain->train().has_loss_scale());
 }
 
 TEST(Job, KvHeadsDefaultToHeads) {

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+
 namespace weft {
 namespace {
 
@@ -36,6 +38,13 @@ TEST(Metrics, PrintsTheContractsKeysInOrder) {
             "{\"step\":3,\"loss\":5.5,\"grad_norm\":1.25,\"lr\":0.001,\"tokens\":2048,"
             "\"tokens_per_s\":1e+06,\"step_ms\":2.5,\"mfu\":0.5,\"bytes_sent\":1048576,"
             "\"mem_peak_bytes\":7,\"held_out_loss\":2.5}");
+}
+
+TEST(Metrics, SaysTheLossScaleWhereThereIsOne) {
+  StepMetrics m{.loss_scale = 65536, .skipped = true, .more = {{"accuracy", 0.5}}};
+  const std::string end = ",\"loss_scale\":65536,\"skipped\":true,\"accuracy\":0.5}";
+  EXPECT_TRUE(absl::EndsWith(PrintMetrics(m), end)) << PrintMetrics(m);
+  EXPECT_FALSE(absl::StrContains(PrintMetrics(StepMetrics()), "skipped"));
 }
 
 TEST(Metrics, DoublesReadBackExactly) {

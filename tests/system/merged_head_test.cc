@@ -46,6 +46,7 @@ TEST_F(MergedHead, OneOpWhereTheVocabularyIsWhole) {
   EXPECT_EQ(HeadOps("data:1", true), one);
   EXPECT_EQ(HeadOps("data:2", true), one);
   EXPECT_EQ(HeadOps("data:2", true, {"train.dtype=BF16", "model.decoder.tied_head=true"}), one);
+  EXPECT_EQ(HeadOps("data:2", true, {"train.dtype=F16"}), one);
 }
 
 TEST_F(MergedHead, TwoWhereItIsSplit) {

@@ -46,15 +46,16 @@ class Variables {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TinyTraining>> TinyTraining::Make(const std::string& mesh,
-                                                                 int microbatches,
-                                                                 bool fast_links) {
+absl::StatusOr<std::unique_ptr<TinyTraining>> TinyTraining::Make(
+    const std::string& mesh, int microbatches, bool fast_links,
+    const std::vector<std::string>& more) {
   auto made = std::make_unique<TinyTraining>();
-  const std::vector<std::string> sets = {
+  std::vector<std::string> sets = {
       "checkpoint.dir=",          "data.sequence=8",
       "model.decoder.layers=12",  "model.decoder.hidden=32",
       "model.decoder.ffn=64",     "train.global_batch=12",
       "train.deterministic=true", absl::StrCat("train.microbatches=", microbatches)};
+  sets.insert(sets.end(), more.begin(), more.end());
   WEFT_ASSIGN_OR_RETURN(made->job_, LoadJob(WEFT_SOURCE_DIR "/examples/jobs/tiny.pbtxt",
                                             {.sets = sets, .mesh = mesh}));
   DefineAllOps(made->ops_);

@@ -38,9 +38,11 @@ class TinyTraining {
   };
 
   // `fast_links`: so fast that something so thin is split over "model" at all, and exchanged in
-  // many pieces; else few actors make many calls each. LoadJob's error, or Compile's.
-  static absl::StatusOr<std::unique_ptr<TinyTraining>> Make(const std::string& mesh,
-                                                            int microbatches, bool fast_links);
+  // many pieces; else few actors make many calls each. `more` of the job's fields, as for --set.
+  // LoadJob's error, or Compile's.
+  static absl::StatusOr<std::unique_ptr<TinyTraining>> Make(
+      const std::string& mesh, int microbatches, bool fast_links,
+      const std::vector<std::string>& more = {});
   const Program& program() const { return program_; }
   int size() const;  // ranks
   // From the initial variables on; by rank.
