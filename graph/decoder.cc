@@ -37,6 +37,10 @@ absl::Status CheckRates(const DecoderConfig& c) {
     return absl::InvalidArgumentError(
         absl::StrCat("decoder norm_eps is ", c.norm_eps, "; it must be positive"));
   }
+  if (c.window < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("decoder window is ", c.window, "; it must be positive, or 0 for none"));
+  }
   if (!(c.init_stddev > 0) || !std::isfinite(c.init_stddev)) {
     return absl::InvalidArgumentError(
         absl::StrCat("decoder init_stddev is ", c.init_stddev, "; it must be positive"));
@@ -86,18 +90,20 @@ class Body {
 };
 
 // How [batch, sequence, ...] lies over the axes that have a say in it: rows over "data", and the
-// sequence over sequence axes, so that every part has as many keys before it as any other.
-std::string LayoutOfTokens(const Mesh& mesh) {
+// sequence over sequence axes: so that every part has as many keys before it as any other, or with
+// a window, near what it sees.
+std::string LayoutOfTokens(const Mesh& mesh, const DecoderConfig& config) {
+  const char* split = config.window > 0 ? ":S(1)" : ":S(1; zigzag)";
   std::vector<std::string> axes;
   for (const Mesh::Axis& axis : mesh.axes()) {
     if (axis.name == "data") axes.push_back("data:S(0)");
-    if (IsSequenceAxis(axis.name)) axes.push_back(absl::StrCat(axis.name, ":S(1; zigzag)"));
+    if (IsSequenceAxis(axis.name)) axes.push_back(absl::StrCat(axis.name, split));
   }
   return absl::StrCat("[", absl::StrJoin(axes, ", "), "]");
 }
 
 Value Body::Enter(Value x, bool enters) {
-  if (enters) g_.Annotate(x, LayoutOfTokens(g_.mesh()));
+  if (enters) g_.Annotate(x, LayoutOfTokens(g_.mesh(), c_));
   return x;
 }
 
@@ -138,8 +144,13 @@ Value Body::Attention(Value x, bool enters) {
   q = g_.Op("rope", {g_.Op("einsum", {x, q}, project, "queries")}, rope, "rope_q");
   k = g_.Op("rope", {g_.Op("einsum", {x, k}, project, "keys")}, rope, "rope_k");
   v = g_.Op("einsum", {x, v}, project, "values");
-  Value mixed = g_.Emit("attention", {q, k, v}, {{"causal", true}})[0];
-  return Dropout(g_.Op("einsum", {mixed, o}, {{"equation", "bsnd,ndh->bsh"}}, "output"));
+  std::vector<Value> mixed =
+      g_.Emit("attention", {q, k, v}, {{"causal", true}, {"window", c_.window}});
+  if (c_.attention_sinks) {
+    Value sink = g_.Parameter("sink", {{c_.heads}, DType::kF32}, Constant(0.0));
+    mixed = g_.Emit("attention_sink", {mixed[0], mixed[1], sink});
+  }
+  return Dropout(g_.Op("einsum", {mixed[0], o}, {{"equation", "bsnd,ndh->bsh"}}, "output"));
 }
 
 Value Body::Mlp(Value x) {
@@ -165,7 +176,7 @@ Decoder Body::Build(int64_t batch, int64_t sequence) {
   std::optional<GraphBuilder::OnMesh> stage;
   stage.emplace(g_, MeshOfLayer(0));
   Value tokens = g_.Input("tokens", {{batch, sequence}, DType::kI32});
-  g_.Annotate(tokens, LayoutOfTokens(g_.mesh()));
+  g_.Annotate(tokens, LayoutOfTokens(g_.mesh(), c_));
   if (c_.dropout > 0) {  // every stage takes it from the ranks' common mesh
     const GraphBuilder::OnMesh there(g_, c_.stages.empty() ? g_.mesh_index() : 0);
     dropout_seed_ = g_.Input("dropout_seed", {{}, DType::kI64});
@@ -250,7 +261,8 @@ int64_t NumParameters(const DecoderConfig& config) {
   const int64_t norm = c.norm == DecoderConfig::Norm::kRms ? c.hidden : 2 * c.hidden;
   const int64_t attention = c.hidden * c.head_dim * 2 * (c.heads + c.kv_heads);
   const int64_t matrices = c.activation == DecoderConfig::Activation::kSiluGate ? 3 : 2;
-  const int64_t layer = attention + matrices * c.hidden * c.ffn + 2 * norm;
+  const int64_t sinks = c.attention_sinks ? c.heads : 0;
+  const int64_t layer = attention + sinks + matrices * c.hidden * c.ffn + 2 * norm;
   return c.layers * layer + norm + c.vocab * c.hidden * (c.tied_head ? 1 : 2);
 }
 
@@ -271,7 +283,7 @@ Value BuildDecoderLoss(GraphBuilder& g, const DecoderConfig& config, int64_t bat
   if (!g.status().ok()) return Value();
   const GraphBuilder::OnMesh last(g, g.graph().info(decoder.hidden).mesh);
   Value targets = g.Input("targets", {{batch, sequence}, DType::kI32});
-  g.Annotate(targets, LayoutOfTokens(g.mesh()));
+  g.Annotate(targets, LayoutOfTokens(g.mesh(), config));
   Value scale = g.Input("loss_scale", {{}, DType::kF32}, Rate::kStep);
   Value head = decoder.head;
   if (compute != DType::kF32) {

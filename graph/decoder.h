@@ -3,13 +3,13 @@
 //
 // Parameters are f32 masters, cast to the compute type before use. Their names and shapes:
 //   embedding [v,h]   norm [h]   head [v,h] (absent if tied)
-//   layers.N.attention.norm [h]   .q [h,n,d]   .k .v [h,kv,d]   .o [n,d,h]
+//   layers.N.attention.norm [h]   .q [h,n,d]   .k .v [h,kv,d]   .o [n,d,h]   (.sink [n])
 //   layers.N.mlp.norm [h]   .gate .up [h,f]   .down [f,h]   (no gate with GELU)
 // and, with LAYER norms, a norm_bias [h] beside every norm.
 //
 // One fact is stated for layout inference: over the mesh axis "data", tokens and targets lie by
-// rows, over sequence axes ("seq") by zigzag parts of the sequence, and so do the hidden values
-// where they enter a pipeline stage. The rest is inferred from
+// rows, over sequence axes ("seq") by zigzag parts of the sequence (contiguous ones with a window),
+// and so do the hidden values where they enter a pipeline stage. The rest is inferred from
 // what axes are called (parallel/axis_roles.h): over "model" it comes to the split of Megatron-LM
 // (arXiv 1909.08053, section 3), heads and ffn.
 #pragma once
@@ -38,6 +38,8 @@ struct DecoderConfig {
   double norm_eps = 1e-5;
   double rope_theta = 10000.0;
   bool tied_head = false;
+  int64_t window = 0;            // positions that a token attends to, its own the last; 0: all
+  bool attention_sinks = false;  // a learned logit for each head beside the scores
   // Of all matrices; those that write to the residual stream get init_stddev / sqrt(2 * layers).
   double init_stddev = 0.02;
   // Meshes (indices of the builder's) on which consecutive layers lie, in shares as equal as can

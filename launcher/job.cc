@@ -112,7 +112,9 @@ void ResolveJob(Job* job) {
       decoder->set_head_dim(decoder->hidden() / decoder->heads());
     }
   }
+  const bool names_cache = job->train().has_gemm_cache();  // "" says: none
   FillDefaults(job);
+  if (!names_cache) job->mutable_train()->clear_gemm_cache();
   // Defaults of what does not apply would contradict the rest when the job is read again.
   for (Job::Data& data : *job->mutable_data()) DropWhatDoesNotApply(&data);
   Job::Schedule* schedule = job->mutable_optimizer()->mutable_schedule();

@@ -138,6 +138,8 @@ DecoderConfig DecoderOf(const Job& job) {
                                                            : DecoderConfig::Activation::kSiluGate;
   config.rope_theta = d.rope_theta();
   config.tied_head = d.tied_head();
+  config.window = d.window();
+  config.attention_sinks = d.attention_sinks();
   return config;
 }
 

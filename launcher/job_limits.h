@@ -55,6 +55,7 @@ inline constexpr Limit kLimits[] = {
     {"model.decoder.vocab", 2, 1 << 26},
     {"model.decoder.head_dim", 1, 1 << 16},
     {"model.decoder.rope_theta", 1, 1e12},
+    {"model.decoder.window", 0, 1 << 30},
     {"data.sequence", 1, 1 << 26},
     {"data.held_out", 0, 0.9},
     {"data.shift", 0, 1},

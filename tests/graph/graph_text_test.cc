@@ -135,9 +135,18 @@ TEST_F(GraphTextTest, LayoutsAndConversionsReadBack) {
   convert.reason = "y";
   convert.inputs = {graph.inputs[0].value};
   convert.outputs = {Value{static_cast<int>(graph.values.size()) - 1}};
+  ValueInfo token;
+  token.name = "token";
+  token.spec = {{0}, DType::kU8};
+  graph.values.push_back(token);
+  const Value made{static_cast<int>(graph.values.size()) - 1};
+  graph.inputs.push_back({"token", made});
+  convert.after = {made};
   graph.nodes.push_back(convert);
   ASSERT_TRUE(Verify(graph).ok()) << Verify(graph);
   ExpectIdentity(graph);
+  graph.nodes.back().after = {graph.inputs[0].value};
+  EXPECT_THAT(Verify(graph).message(), ::testing::HasSubstr("has elements"));
 }
 
 TEST_F(GraphTextTest, SyntaxErrorsHaveLines) {

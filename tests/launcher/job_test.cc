@@ -46,6 +46,16 @@ TEST(Job, ResolvedJobIsAValidJob) {
   EXPECT_EQ(PrintJob(*again), PrintJob(*job));
 }
 
+// Left out it is the default file; "" is none.
+TEST(Job, TheFileOfProductsIsNotResolvedToNone) {
+  const absl::StatusOr<Job> job = LoadJob(kTiny);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_FALSE(job->train().has_gemm_cache());
+  const absl::StatusOr<Job> none = LoadJob(kTiny, {.sets = {"train.gemm_cache=\"\""}});
+  ASSERT_TRUE(none.ok()) << none.status();
+  EXPECT_TRUE(none->train().has_gemm_cache());
+}
+
 TEST(Job, ALossScaleIsResolvedWhereItApplies) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"train.loss_scale={}", "growth_every: 2000"},

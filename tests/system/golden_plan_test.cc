@@ -51,7 +51,7 @@ TEST_P(GoldenPlan, IsAsItWas) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiny, GoldenPlan, ::testing::Values("data:1", "data:2", "model:2"),
+INSTANTIATE_TEST_SUITE_P(Tiny, GoldenPlan, ::testing::Values("data:1", "data:2", "model:2", "seq:2"),
                          [](const auto& info) {
                            return absl::StrReplaceAll(info.param, {{":", ""}});
                          });

@@ -99,6 +99,13 @@ TEST(SameCurve, SequencesInOtherWays) {
   for (const MeshCase& c : {MeshCase{"seq_outer:2,seq_inner:2", 4}, MeshCase{"stage:2,seq:2", 4}}) {
     ExpectSame(one, Train(c.mesh, c.ranks, {"train.microbatches=2"}), c.mesh);
   }
+  const std::vector<std::string> near = {"model.decoder.window=7",
+                                         "model.decoder.attention_sinks=true"};
+  const Curve near_one = Train("data:1", 1, near);
+  EXPECT_GT(std::abs(near_one.loss.back() - one.loss.back()), 1e-4 * one.loss.back());
+  for (const MeshCase& c : {MeshCase{"seq:2", 2}, MeshCase{"seq:4", 4}, MeshCase{"model:2", 2}}) {
+    ExpectSame(near_one, Train(c.mesh, c.ranks, near), absl::StrCat("near ", c.mesh));
+  }
   for (const char* way : {"RING", "HEADS", "GATHER"}) {
     const std::vector<std::string> sets = {absl::StrCat("plan.sequence=", way)};
     ExpectSame(one, Train("seq:2", 2, sets), way);
