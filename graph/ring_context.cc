@@ -17,13 +17,12 @@ RingContext::RingContext(Graph& graph, const OpRegistry& ops, const Node& node,
       node_(node),
       axes_(std::move(axes)),
       mesh_(graph.info(node.outputs[0]).mesh) {
-  int meetings = 1;
   for (int a : axes_) {
-    meetings *= graph_.meshes[mesh_].axes()[a].size;
+    parts_ *= graph_.meshes[mesh_].axes()[a].size;
     const Sbp split = node_.input_layouts[0][a];
     zigzag_ = zigzag_ || (split.is_split() && split.order() == IndexOrder::kZigzag);
   }
-  for (int m = 0; m < meetings; ++m) {
+  for (int m = 0; m < parts_; ++m) {
     Place place;
     int rest = m, stride = 1;
     for (size_t i = axes_.size(); i-- > 0;) {
@@ -54,6 +53,11 @@ void RingContext::LimitReach(int dim, int64_t before, int64_t after) {
   CHECK(at_.empty() && nodes_.empty());
   if (axes_.size() != 1 || zigzag_) return;
   const ValueInfo& result = graph_.info(output(0));
+  for (int a = 0; a < static_cast<int>(result.layout.size()); ++a) {
+    // Queries that another axis splits too are not beside the keys of their part.
+    const bool other = a != axes_[0] && graph_.meshes[mesh_].axes()[a].size > 1;
+    if (other && result.layout[a].is_split(dim)) return;
+  }
   const Sbp split = result.layout[axes_[0]];
   CHECK(split.is_split(dim)) << node_.name;
   const int parts = graph_.meshes[mesh_].axes()[axes_[0]].size;
@@ -73,7 +77,6 @@ void RingContext::LimitReach(int dim, int64_t before, int64_t after) {
       near.push_back({{turn}, 0});
     }
   }
-  if (near.size() > places_.size()) return;  // a ring is shorter
   places_ = std::move(near);
   ended_.resize(places_.size());
   wraps_ = false;
@@ -101,7 +104,7 @@ Value RingContext::At(Value own, int meeting) {
     CHECK(from < 2 || ended_[from - 1]) << node_.name << ": meeting " << from - 1 << " has no end";
     value = Convert(At(own, from), layout, after, "part");
   } else {
-    value = Convert(own, layout, start_, "part");
+    value = Convert(own, layout, meeting > 2 ? ended_[meeting - 2] : start_, "part");
   }
   at_[{own.id, meeting}] = value;
   return value;
@@ -128,16 +131,16 @@ Value RingContext::Convert(Value from, const Layout& layout, Value after, std::s
   node.name = NextName(what);
   node.inputs = {from};
   node.input_layouts = {graph_.info(from).layout};
-  if (after) node.after.push_back(after);
-  node.reason = node_.name;
   const ValueInfo source = graph_.info(from);
+  if (after && source.rate == graph_.info(after).rate) node.after.push_back(after);
+  node.reason = node_.name;
   node.outputs = {NewValue(node.name, source.spec, source.rate, layout)};
   nodes_.push_back(std::move(node));
   return nodes_.back().outputs[0];
 }
 
 std::vector<Value> RingContext::Emit(std::string_view op, std::vector<Value> inputs, Attrs attrs,
-                                     const std::vector<Value>& like) {
+                                     const std::vector<Like>& like) {
   Node node;
   node.name = NextName(op);
   node.op = ops_.Find(op);
@@ -148,12 +151,15 @@ std::vector<Value> RingContext::Emit(std::string_view op, std::vector<Value> inp
   for (Value v : node.inputs) {
     node.input_layouts.push_back(v ? graph_.info(v).layout : Layout());
   }
-  const auto specs = node.op->infer(InferContext{InputSpecs(graph_, node), node.attrs});
+  const std::vector<TensorSpec> operands = InputSpecs(graph_, node);
+  const auto specs = node.op->infer(InferContext{operands, node.attrs});
   status_.Update(specs.status());
   const Rate rate = DerivedRate(graph_, node);
   for (size_t i = 0; i < like.size(); ++i) {
-    const Layout layout = graph_.info(like[i]).layout;
-    const TensorSpec spec = specs.ok() ? (*specs)[i] : graph_.spec(like[i]);
+    Layout layout = graph_.info(like[i].value).layout;
+    if (like[i].meeting >= 0) layout = LayoutAt(layout, like[i].meeting);
+    if (specs.ok()) MakePartial(node, operands, *specs, layout);
+    const TensorSpec spec = specs.ok() ? (*specs)[i] : graph_.spec(like[i].value);
     const std::string name = DefaultResultName(node, static_cast<int>(i));
     node.outputs.push_back(NewValue(name, spec, rate, layout));
   }
@@ -161,11 +167,25 @@ std::vector<Value> RingContext::Emit(std::string_view op, std::vector<Value> inp
   return nodes_.back().outputs;
 }
 
+void RingContext::MakePartial(const Node& node, absl::Span<const TensorSpec> inputs,
+                              absl::Span<const TensorSpec> outputs, Layout& layout) const {
+  const FactorMap map = node.op->layout(LayoutContext{{inputs, node.attrs}, outputs});
+  for (const Linearity& linear : map.linear) {
+    for (int i : linear.inputs) {
+      if (i >= static_cast<int>(node.input_layouts.size())) continue;
+      const Layout& operand = node.input_layouts[i];
+      for (size_t a = 0; a < operand.size(); ++a) {
+        if (operand[a].is_partial() && layout[a].is_broadcast()) layout[a] = operand[a];
+      }
+    }
+  }
+}
+
 Value RingContext::TokenOf(Value value) { return Emit1("token", {value}, {}, value); }
 
 void RingContext::End(int meeting, Value made) {
   // The last two hold up no part.
-  if (wraps_ && meeting > 0 && meeting + 2 < meetings()) ended_[meeting] = TokenOf(made);
+  if (meeting > 0 && meeting + 2 < meetings()) ended_[meeting] = TokenOf(made);
 }
 
 void RingContext::StartAfter(Value value) { start_ = TokenOf(value); }
@@ -199,8 +219,11 @@ absl::StatusOr<std::vector<Node>> RingContext::Finish() {
     const Value made = it->second, wanted = node_.outputs[i];
     if (!(graph_.spec(made) == graph_.spec(wanted)) ||
         graph_.info(made).layout != graph_.info(wanted).layout) {
+      const Mesh& mesh = graph_.meshes[mesh_];
       return absl::InternalError(absl::StrCat("result ", i, " is ", graph_.spec(made).ToString(),
-                                              ", not ", graph_.spec(wanted).ToString()));
+                                              " ", ToString(graph_.info(made).layout, mesh),
+                                              ", not ", graph_.spec(wanted).ToString(), " ",
+                                              ToString(graph_.info(wanted).layout, mesh)));
     }
     for (Node& node : nodes_) {
       for (Value& v : node.outputs) {

@@ -9,7 +9,8 @@
 // is that of its own parts. Over several axes the last turns fastest (an inner ring within each
 // step of the outer one).
 //
-// What only meets what is near (a window, over one axis with contiguous parts) needs no ring: parts
+// What only meets what is near (a window, over one axis with contiguous parts that no other axis
+// splits further) needs no ring: parts
 // that lie within reach come straight from their ranks, and only what is within reach of them.
 #pragma once
 
@@ -21,6 +22,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "graph/graph.h"
 
 namespace weft {
@@ -38,6 +40,8 @@ class RingContext {
   TensorSpec spec(Value value) const { return graph_.spec(value); }
   // Whether parts are zigzag: then causal meetings cost all ranks the same.
   bool zigzag() const { return zigzag_; }
+  // Number of parts, all rings together.
+  int parts() const { return parts_; }
   // Bytes on one rank of a value of the node.
   int64_t LocalBytes(Value value) const;
 
@@ -51,11 +55,19 @@ class RingContext {
   // of earlier ones, and do not come before the meeting two before theirs is over: two parts of
   // others are held at most, one that is met and one that arrives.
   Value At(Value own, int meeting);
-  // The ops of one meeting; results lie as `like` do, one each. Operands must lie as they are
-  // taken.
+  // How a result lies: as a value does, or as it would at a meeting.
+  struct Like {
+    Like(Value as) : value(as) {}  // NOLINT: a value lies as itself
+    Like(Value own, int at) : value(own), meeting(at) {}
+    Value value;
+    int meeting = -1;  // -1: as it lies
+  };
+  // The ops of one meeting, and how their results lie, one each: as results of the node do, which
+  // may be partial where operands are not. Partial operands of ops that are linear in them make
+  // partial results. Operands must lie as they are taken.
   std::vector<Value> Emit(std::string_view op, std::vector<Value> inputs, Attrs attrs,
-                          const std::vector<Value>& like);
-  Value Emit1(std::string_view op, std::vector<Value> inputs, Attrs attrs, Value like) {
+                          const std::vector<Like>& like);
+  Value Emit1(std::string_view op, std::vector<Value> inputs, Attrs attrs, Like like) {
     return Emit(op, std::move(inputs), std::move(attrs), {like})[0];
   }
   // Says that `made` is the last that a meeting makes, sums that travel included: else terms could
@@ -89,6 +101,9 @@ class RingContext {
   Value NewValue(std::string name, const TensorSpec& spec, Rate rate, const Layout& layout);
   // A conversion of `from` to `layout` that starts after `after`, if that is a value.
   Value Convert(Value from, const Layout& layout, Value after, std::string_view what);
+  // Where an operand that the op is linear in is partial, so is the result.
+  void MakePartial(const Node& node, absl::Span<const TensorSpec> inputs,
+                   absl::Span<const TensorSpec> outputs, Layout& layout) const;
   // Says that `value` is made, in no bytes.
   Value TokenOf(Value value);
   Value Add(Value a, Value b) { return Emit1("add", {a, b}, {}, b); }
@@ -98,6 +113,7 @@ class RingContext {
   const Node node_;
   const std::vector<int> axes_;
   const int mesh_;
+  int parts_ = 1;
   bool zigzag_ = false;
   bool wraps_ = true;  // a ring, rather than neighbours within reach
   std::vector<Place> places_;

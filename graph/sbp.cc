@@ -1,7 +1,5 @@
 #include "graph/sbp.h"
 
-#include <cstdlib>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -40,7 +38,8 @@ bool Sbp::ParseOption(std::string_view text, Sbp& split) {
     return true;
   }
   if (absl::ConsumePrefix(&word, "turn ") && absl::SimpleAtoi(word, &number)) {
-    const bool known = split.turn_.is_own() && number != 0 && std::abs(number) < kMostTurns;
+    const bool known =
+        split.turn_.is_own() && number != 0 && number < kMostTurns && number > -kMostTurns;
     if (known) split.turn_.steps = static_cast<int16_t>(number);
     return known;
   }

@@ -1,9 +1,11 @@
 #include "kernels/attention_ring.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "kernels/attention_specs.h"
 #include "kernels/wide_row.h"
 #include "runtime/dtype.h"
 
@@ -22,7 +24,11 @@ void Begin(RingContext& ring, bool queries_travel) {
 Attrs BlockAttrs(const RingContext& ring, int meeting) {
   const bool causal = ring.attrs().Bool("causal");
   // Contiguous parts are in each other's past, all of them, or not at all; the slowest rank counts.
-  const double density = causal && (ring.zigzag() || meeting == 0) ? 0.5 : 1.0;
+  double density = causal && (ring.zigzag() || meeting == 0) ? 0.5 : 1.0;
+  const double rows = static_cast<double>(ring.spec(ring.output(0)).shape[1]) / ring.parts();
+  const auto window = static_cast<double>(ring.attrs().Int("window"));
+  if (window > 0 && meeting == 0) density = SeenShare(ring.attrs(), rows);
+  if (window > 0 && meeting > 0) density = std::min(density, window / (2 * rows));
   return {{"causal", causal},
           {"scale", ring.attrs().Float("scale")},
           {"window", ring.attrs().Int("window")},
@@ -74,7 +80,7 @@ void TurnKeys(RingContext& ring, const GradOperands& x) {
     const std::vector<Value> made =
         ring.Emit("attention_block_grad",
                   {x.doo, x.q, k, v, x.lse, x.delta, x.visible, dq, Value(), Value(), x.met_o()},
-                  BlockAttrs(ring, m), {x.q, k, v});
+                  BlockAttrs(ring, m), {ring.output(0), {ring.output(1), m}, {ring.output(2), m}});
     dq = made[0];
     if (m == 0) {
       dk = made[1];
@@ -98,7 +104,7 @@ void TurnQueries(RingContext& ring, const GradOperands& x) {
         ring.Emit("attention_block_grad",
                   {ring.At(x.doo, m), q, x.k, x.v, ring.At(x.lse, m), ring.At(x.delta, m),
                    ring.At(x.visible, m), Value(), dk, dv, ring.At(x.met_o(), m)},
-                  BlockAttrs(ring, m), {q, x.k, x.v});
+                  BlockAttrs(ring, m), {{ring.output(0), m}, ring.output(1), ring.output(2)});
     dk = made[1];
     dv = made[2];
     if (m == 0) {

@@ -225,6 +225,13 @@ absl::Status Checker::CheckMesh() const {
                                         "; use at most stage:", job_.model().decoder().layers()));
     }
   }
+  const bool has_sequence =
+      std::any_of(mesh->axes().begin(), mesh->axes().end(),
+                  [](const Mesh::Axis& axis) { return IsSequenceAxis(axis.name); });
+  if (job_.plan().sequence() != Job::Plan::AUTO && !has_sequence) {
+    return Wrong("plan.sequence", "says how attention works over the mesh axis seq, which the mesh "
+                                  "does not have; add seq:N to the mesh, or leave it out");
+  }
   if (sequence_parts > 1 && job_.data(0).sequence() < sequence_parts) {
     return Wrong("mesh", absl::StrCat("splits a sequence of ", job_.data(0).sequence(),
                                       " tokens over ", sequence_parts,

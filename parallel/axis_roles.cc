@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 namespace weft {
 namespace {
@@ -133,7 +134,7 @@ bool AxisRoles::Allows(const Node& node, const Signature& signature, int axis) c
     return signature.turning < 0 || IsAsked(node, signature, axis);
   }
   if (signature.turning >= 0 && role != Role::kSequence) return IsAsked(node, signature, axis);
-  if (role == Role::kSequence && node.op->unroll != nullptr) return MeetsSo(node, signature);
+  if (role == Role::kSequence && node.op->unroll != nullptr) return MeetsSo(node, signature, axis);
   const auto activation = [this](Value v) { return v && IsActivation(v); };
   const bool of_weights = std::none_of(node.inputs.begin(), node.inputs.end(), activation) &&
                           std::none_of(node.outputs.begin(), node.outputs.end(), activation);
@@ -150,14 +151,14 @@ bool AxisRoles::Allows(const Node& node, const Signature& signature, int axis) c
   return true;
 }
 
-bool AxisRoles::MeetsSo(const Node& node, const Signature& signature) const {
+bool AxisRoles::MeetsSo(const Node& node, const Signature& signature, int axis) const {
   if (!signature.outputs[0].is_split()) return false;
   const int extent = Extent(node.outputs[0], signature.outputs[0].dim());
   const bool ring = signature.turning >= 0;
   const bool gathers = !ring && in_sequence_[extent];
-  const bool heads = !in_input_[extent];
+  const bool heads = !in_rows_[extent] && !in_sequence_[extent];
   switch (meeting_) {
-    case SequenceMeeting::kAuto: return ring || heads;
+    case SequenceMeeting::kAuto: return ring || (heads && IsShared(node, signature, axis));
     case SequenceMeeting::kRing: return ring;
     case SequenceMeeting::kHeads: return heads;
     case SequenceMeeting::kGather: return gathers;
@@ -165,11 +166,29 @@ bool AxisRoles::MeetsSo(const Node& node, const Signature& signature) const {
   return false;
 }
 
+bool AxisRoles::IsShared(const Node& node, const Signature& signature, int axis) const {
+  const TensorSpec& result = graph_.spec(node.outputs[0]);
+  const int parts = graph_.mesh(node.outputs[0]).axes()[axis].size;
+  if (result.shape[signature.outputs[0].dim()] < parts) return false;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const bool whole = node.inputs[i] && !signature.inputs[i].is_split();
+    if (whole && graph_.spec(node.inputs[i]).rank() == result.rank()) return false;
+  }
+  return true;
+}
+
 bool AxisRoles::IsAsked(const Node& node, const Signature& signature, int axis) const {
-  const int mesh = graph_.info(node.outputs[0]).mesh;
+  const auto asked = [&](Value v, const Sbp& sbp) {
+    const std::optional<Layout>& annotation = graph_.info(v).annotation;
+    return annotation && sbp.is_split() && (*annotation)[axis].is_split(sbp.dim());
+  };
   for (size_t i = 0; i < node.outputs.size(); ++i) {
-    if (!signature.outputs[i].is_split()) continue;
-    if (annotated_[mesh][axis][Extent(node.outputs[i], signature.outputs[i].dim())]) return true;
+    if (asked(node.outputs[i], signature.outputs[i])) return true;
+  }
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const int maker = node.inputs[i] ? graph_.info(node.inputs[i]).node : -1;
+    if (maker < 0 || graph_.nodes[maker].op->unroll == nullptr) continue;
+    if (asked(node.inputs[i], signature.inputs[i])) return true;
   }
   return false;
 }

@@ -60,8 +60,11 @@ class AxisRoles {
   int Extent(Value value, int dim) const;
   bool Splits(int extent, int mesh, int axis, bool of_weights) const;
   // Of an op that meets a sequence, on a sequence axis.
-  bool MeetsSo(const Node& node, const Signature& signature) const;
-  // Whether an annotation splits over the axis what the signature makes split.
+  bool MeetsSo(const Node& node, const Signature& signature, int axis) const;
+  // Whether each of the axis' ranks gets a part of all that is as large as the result.
+  bool IsShared(const Node& node, const Signature& signature, int axis) const;
+  // Whether an annotation of a result, or of what another op that turns rings has made for this one,
+  // splits over the axis what the signature does.
   bool IsAsked(const Node& node, const Signature& signature, int axis) const;
   Role RoleOf(int mesh, int axis) const { return roles_[mesh][axis]; }
 

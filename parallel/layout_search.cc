@@ -144,13 +144,19 @@ absl::Status LayoutSearch::SetUpNodes() {
         if (roles_.Allows(node, state.choices->signatures()[s], a)) state.allowed[a].push_back(s);
       }
     }
-    state.choice = FirstChoice(state);
-    if (state.choice == nullptr) {
+    bool nothing = false;
+    for (int a = 0; a < state.choices->num_axes(); ++a) {
+      nothing = nothing || (state.allowed[a].empty() && state.choices->Count(a) > 1);
+    }
+    if (nothing && context_.meeting != SequenceMeeting::kAuto) {
       return absl::InvalidArgumentError(
           absl::StrCat("node '", node.name,
-                       "' cannot be split over the mesh's sequence axes as asked (its heads "
-                       "do not divide, or there are fewer than ranks); split it by a ring, or use "
-                       "smaller axes"));
+                       "' cannot be split over the mesh's sequence axes in the way that is asked "
+                       "for; leave the way open"));
+    }
+    state.choice = FirstChoice(state);
+    if (state.choice == nullptr) {
+      return absl::InternalError(absl::StrCat("node '", node.name, "' has no legal layouts"));
     }
     for (size_t k = 0; k < node.outputs.size(); ++k) {
       ValueState& value = values_[node.outputs[k].id];

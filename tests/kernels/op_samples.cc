@@ -113,6 +113,7 @@ void Samples::Pointwise() {
 }
 
 void Samples::Movement() {
+  Add("token", {}, {X({5, 7})}, {});
   Add("reshape", {{"shape", Ints{6, 35}}}, {X({6, 5, 7})});
   Add("reshape", {{"shape", Ints{3, 2, -1, 1}}}, {X({1, 6, 5, 7})});
   Add("reshape", {{"shape", Ints{12, 5}}}, {X({6, 2, 5})});

@@ -91,6 +91,7 @@ const std::vector<Case>& Cases() {
       {"MeshTwice", "data:1", "data:1,data:2", {"job:4:1: mesh", "'data'"}},
       {"MeshHuge", "data:1", "data:2147483647,model:2147483647", {"mesh"}},
       {"MeshUnknownAxis", "data:1", "dta:2", {"mesh", "'dta'"}},
+      {"WayWithoutSequence", "mesh", "plan { sequence: RING } mesh", {"plan.sequence", "seq"}},
       {"MeshLongerThanSequence", "data:1", "seq:129", {"mesh", "128 tokens", "129 ranks"}},
       {"MeshAboveBatch", "data:1", "data:17", {"mesh", "16 rows", "data:16"}},
       {"MicrobatchesAboveBatch", "microbatches: 1", "microbatches: 17", {"microbatches", "16"}},

@@ -44,12 +44,12 @@ HostTensor Visible(const RingCase& c) {
 
 bool HasVisible(const RingCase& c) { return !c.documents.empty() || c.blind > 0; }
 
-std::string LayoutOf(const RingCase& c, const Mesh& mesh, bool has_heads) {
+std::string LayoutOf(const RingCase& c, const Mesh& mesh, bool has_heads, bool is_query = true) {
   std::vector<std::string> axes;
   for (const Mesh::Axis& axis : mesh.axes()) {
     if (axis.name == c.heads_axis) {
       if (has_heads) axes.push_back(absl::StrCat(axis.name, ":S(2)"));
-    } else {
+    } else if (is_query || axis.name != c.queries_axis) {
       axes.push_back(absl::StrCat(axis.name, c.zigzag ? ":S(1; zigzag)" : ":S(1)"));
     }
   }
@@ -78,10 +78,14 @@ absl::StatusOr<Graph> RingGraph(const RingCase& c) {
   WEFT_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Parse(c.mesh));
   GraphBuilder g(AllOps(), mesh);
   const std::string rows = LayoutOf(c, mesh, true), plain = LayoutOf(c, mesh, false);
+  const std::string key_rows = LayoutOf(c, mesh, true, false);
   std::map<std::string, Value> in;
   for (const auto& [name, spec] : InputsOf(c).specs) {
     in[name] = g.Input(name, spec);
-    if (name != "sink") g.Annotate(in[name], name == "visible" ? plain : rows);
+    if (name != "sink")
+      g.Annotate(in[name], name == "visible"            ? plain
+                           : name == "k" || name == "v" ? key_rows
+                                                        : rows);
   }
   const auto output = [&](const std::string& name, Value v, const std::string& layout) {
     g.Annotate(v, layout);
@@ -119,8 +123,8 @@ absl::StatusOr<Graph> RingGraph(const RingCase& c) {
     if (!g.status().ok()) return g.status();
     const std::string suffix = layer + 1 == c.layers ? "" : absl::StrCat(".", layer);
     output("dq" + suffix, d[0], rows);
-    output("dk" + suffix, d[1], rows);
-    output("dv" + suffix, d[2], rows);
+    output("dk" + suffix, d[1], key_rows);
+    output("dv" + suffix, d[2], key_rows);
     q = o;
   }
   return g.Build();
@@ -171,7 +175,7 @@ RingResults ResultsOf(const MeshRun& run) {
 
 absl::StatusOr<RingResults> ExactRing(RingCase c) {
   c.mesh = "seq:1";
-  c.heads_axis = "";
+  c.heads_axis = c.queries_axis = "";
   c.dtype = DType::kF64;
   c.links = {};
   WEFT_ASSIGN_OR_RETURN(const MeshRun run, RunRing(c));

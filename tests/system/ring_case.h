@@ -32,6 +32,7 @@ struct RingCase {
   LinkModel links = {};  // delays of messages
   // Splits of heads beside those of the sequence: axis -> layout of q, k, v, o ("model").
   std::string heads_axis = "";
+  std::string queries_axis = "";  // splits what belongs to queries; keys are whole on it
 
   // What q, k, v, do and lse lie as.
   std::string Describe() const;

@@ -67,12 +67,13 @@ TEST_P(Ring, EqualsOneRank) {
     RingCase c = row.base;
     c.dtype = dtype;
     c.mesh = "seq:1";
-    c.heads_axis = "";
+    c.heads_axis = c.queries_axis = "";
     const std::map<std::string, double> alone = Errors(c, *exact);
     const Tolerance tolerance = ToleranceOf(dtype);
     for (const std::string& mesh : row.meshes) {
       c.mesh = mesh;
       c.heads_axis = row.base.heads_axis;
+      c.queries_axis = row.base.queries_axis;
       SCOPED_TRACE(c.Describe());
       const std::map<std::string, double> errors = Errors(c, *exact);
       ASSERT_GE(errors.size(), 5u);
@@ -162,6 +163,12 @@ std::vector<Row> Rows() {
   add("R12Three", {.sequence = 301}, {"seq_a:2,seq_b:3,seq_c:2"}, kTypes);
   add("R13", {.sequence = 512, .heads = 32, .kv_heads = 8, .d = 32, .heads_axis = "model"},
       {"model:2,seq:2", "model:2,seq:4", "seq:4,model:2"}, kFast);
+  // Fewer key heads than ranks for heads: dk and dv are sums over these.
+  add("R13Fewer", {.sequence = 256, .heads = 8, .kv_heads = 2, .heads_axis = "model"},
+      {"model:4,seq:2", "seq:3,model:4", "model:3,seq:2"}, kTypes);
+  // Queries that another axis splits too are not beside the keys of their part.
+  add("R9Split", {.sequence = 64, .zigzag = false, .window = 8, .queries_axis = "x"},
+      {"x:2,seq:4", "seq:4,x:2"}, kExact);
   add("R14", {.sequence = 512, .heads = 8, .kv_heads = 8, .d = 192, .dv = 128}, {"seq:2", "seq:4"},
       kFast);
   add("R15", {.sequence = 512, .heads = 8, .kv_heads = 8, .d = 64, .blind = 60}, {"seq:4"}, kTypes);
@@ -226,6 +233,12 @@ TEST(RingInstead, HeadsAndGathered) {
       ASSERT_TRUE(run.ok()) << run.status();
       for (const auto& [name, got] : ResultsOf(*run)) {
         EXPECT_LE(ErrorOf(name, got, exact->at(name)), 1e-12) << name;
+      }
+      for (const Node& node : run->program.graph.nodes) {
+        if (node.is_reshard() || node.op->name != "attention") continue;
+        const Sbp split = node.input_layouts[0][0];
+        EXPECT_TRUE(split.is_split(meeting == SequenceMeeting::kGather ? 1 : 2))
+            << split.ToString();
       }
       EXPECT_EQ(run->bytes_sent, run->bytes_predicted);
     }
@@ -316,6 +329,23 @@ TEST(RingMemory, DoesNotGrowWithTheRing) {
   }
   EXPECT_LE(bytes[8], bytes[4]);
   EXPECT_LE(bytes[16], bytes[4]);
+}
+
+// Nor with a window that reaches many parts.
+TEST(RingMemory, DoesNotGrowWithTheWindow) {
+  std::map<int64_t, int64_t> bytes;
+  for (int64_t window : {0, 512}) {
+    RingCase c{.mesh = "seq:16", .sequence = 512, .heads = 4, .kv_heads = 4, .zigzag = false};
+    c.window = window;
+    const absl::StatusOr<MeshRun> run = RunRing(c);
+    ASSERT_TRUE(run.ok()) << run.status();
+    for (int rank = 0; rank < 16; ++rank) {
+      const absl::StatusOr<Plan> plan = InstantiatePlan(run->program, rank);
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      bytes[window] = std::max(bytes[window], plan->arena_bytes());
+    }
+  }
+  EXPECT_LE(bytes[512], bytes[0] * 5 / 4);
 }
 
 }  // namespace

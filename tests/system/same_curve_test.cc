@@ -82,7 +82,7 @@ constexpr MeshCase kMeshes[] = {{"data:2", 2},         {"data:3", 3},  {"data:4"
                                 {"model:2", 2},        {"model:3", 3}, {"model:4", 4},
                                 {"data:2,model:2", 4}, {"stage:2", 2}, {"data:2,stage:2", 4},
                                 {"seq:2", 2},          {"seq:4", 4},   {"data:2,seq:2", 4},
-                                {"seq:2,model:2", 4}};
+                                {"seq:2,model:2", 4},  {"seq:2,model:4", 8}};
 
 void ExpectSameOnAllMeshes(const std::vector<std::string>& sets) {
   const Curve one = Train("data:1", 1, sets);
