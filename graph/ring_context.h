@@ -53,7 +53,7 @@ class RingContext {
 
   // What lies as the rank's own part, as it is at a meeting. Later meetings' parts come from those
   // of earlier ones, and do not come before the meeting two before theirs is over: two parts of
-  // others are held at most, one that is met and one that arrives.
+  // others are held at most, one that is met and one that arrives, and one more for each outer ring.
   Value At(Value own, int meeting);
   // How a result lies: as a value does, or as it would at a meeting.
   struct Like {
