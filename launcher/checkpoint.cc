@@ -174,18 +174,20 @@ absl::Status SaveCheckpoint(const Job& job, int64_t step, bool finite, VariableS
   WEFT_RETURN_IF_ERROR(Barrier(transport));
   WEFT_RETURN_IF_ERROR(WriteRankFile(RankFile(written, transport.rank()), step, variables));
   WEFT_RETURN_IF_ERROR(Barrier(transport));
-  if (transport.rank() != 0) return absl::OkStatus();
-  const std::vector<Found> before = Complete(dir);
-  const Completion completion{
-      .ranks = transport.size(),
-      .sequence = before.empty() ? 1 : before.back().completion.sequence + 1,
-      .step = step,
-      .finite = finite ? 1 : 0};
-  WEFT_RETURN_IF_ERROR(
-      WriteText(absl::StrCat(written, "/", kComplete), PrintCompletion(completion)));
-  WEFT_RETURN_IF_ERROR(MoveInto(written, folder));
-  Prune(dir, static_cast<size_t>(job.checkpoint().keep()));
-  return absl::OkStatus();
+  if (transport.rank() == 0) {
+    const std::vector<Found> before = Complete(dir);
+    const Completion completion{
+        .ranks = transport.size(),
+        .sequence = before.empty() ? 1 : before.back().completion.sequence + 1,
+        .step = step,
+        .finite = finite ? 1 : 0};
+    WEFT_RETURN_IF_ERROR(
+        WriteText(absl::StrCat(written, "/", kComplete), PrintCompletion(completion)));
+    WEFT_RETURN_IF_ERROR(MoveInto(written, folder));
+    Prune(dir, static_cast<size_t>(job.checkpoint().keep()));
+  }
+  // A rank that goes on may end the run, as one that is interrupted does, and all others with it.
+  return Barrier(transport);
 }
 
 absl::StatusOr<std::string> NewestCheckpoint(const std::string& dir) {
