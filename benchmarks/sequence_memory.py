@@ -24,7 +24,7 @@ data {{ tokens: "none.bin" sequence: {sequence} }}
 mesh: "{mesh}"
 train {{ steps: 1 global_batch: {batch} memory_bytes: {memory} }}
 optimizer {{ adamw {{ lr: 1e-3 }} }}
-plan {{ shard_states: NEVER sequence: RING }}
+plan {{ shard_states: NEVER {way} }}
 """
 
 
@@ -37,7 +37,8 @@ class Planner:
         """Bytes of the fullest rank, or None if the plan is over the limit or refused."""
         key = (shape, mesh, batch, sequence)
         if key not in self.known:
-            text = JOB.format(mesh=mesh, batch=batch, sequence=sequence, memory=MEMORY, **SHAPES[shape])
+            way = "sequence: RING" if mesh.startswith("seq") else ""
+            text = JOB.format(mesh=mesh, way=way, batch=batch, sequence=sequence, memory=MEMORY, **SHAPES[shape])
             with tempfile.NamedTemporaryFile("w", suffix=".pbtxt") as job:
                 job.write(text)
                 job.flush()
